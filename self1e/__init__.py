@@ -1,0 +1,1 @@
+"""SELF1E: a multimodal language model that segments by itself with one [SEG] token."""

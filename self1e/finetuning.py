@@ -1,0 +1,361 @@
+"""Fine-tuning on a few photos: LoRA, views on disk, replay, early stopping, and resuming.
+
+All that a run makes lies in its directory. A run that was stopped at whatever moment and is started
+again with the same arguments goes on where it was, and draws what it would have drawn.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from peft import PeftModel
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from self1e.adapter import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    AdapterOptions,
+    add_adapter,
+    save_adapter,
+)
+from self1e.dataset import SegmentationSample
+from self1e.model import Self1eModel
+from self1e.predictor import Predictor
+from self1e.prompt import PromptEncoder
+from self1e.replay import SAMPLE_PHOTOS, replay_prompts
+from self1e.taught_views import PhotoLesson, lessons
+from self1e.training import Collator, SegmentationTrainer
+from self1e.view_store import DrawnExamples, PlannedView, ViewStore, plan_view
+
+Pause = Callable[[], None]
+Progress = Callable[[int, int], None]
+
+_SMALL_WIDTH = 1024
+_TRAINER_STATE = "trainer_state.json"  # the last file of a checkpoint to be written
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """How a model is fine-tuned."""
+
+    adapter: AdapterOptions = field(default_factory=AdapterOptions)
+    seed: int = 0
+    steps: int = 400
+    """At most; it stops early when the validation loss no longer falls."""
+    warmup_steps: int = 20
+    learning_rate: float = 1e-3
+    batch_photos: int = 4
+    """Photos of a step and process."""
+    taught_prompts: int = 4
+    """Prompts with a truth about each of them, at most."""
+    replayed_prompts: int = 2
+    """Prompts with a former answer about each of them."""
+    replay_share: float = 0.15
+    """Share of the photos that teach nothing new."""
+    views_per_photo: int = 6
+    most_views: int = 2000
+    """Fewer views per photo are made if there were more of them than this, 1 MB each."""
+    kept_answers: int = 6
+    """Former answers kept with each view."""
+    eval_steps: int = 25
+    patience: int = 4
+    """Evaluations in a row without a lower validation loss after which it stops."""
+    prompt_tokens: bool = True
+    """Whether the embeddings of the taught prompts' words are trained: a small model never saw most
+    words, a large one knows them."""
+    keep_vision: bool = True
+    """Whether to compute vision features once; needs a vision tower that is not trained."""
+    bf16: bool = False
+    """Whether to compute in bfloat16 (autocast)."""
+    gradient_checkpointing: bool = False
+    """Whether to compute activations twice instead of keeping them."""
+
+    def __post_init__(self) -> None:
+        """Refuses what contradicts itself."""
+        if self.keep_vision and self.adapter.vision:
+            raise ValueError("keep_vision keeps what adapter.vision trains: give one of the two")
+
+    @classmethod
+    def of_model(cls, model: Self1eModel, **changes: Any) -> "FinetuneRecipe":
+        """The recipe for a model on its device: everything on CUDA, features kept on a CPU."""
+        cuda = model.device.type == "cuda"
+        small = model.config.width < _SMALL_WIDTH
+        own: dict[str, Any] = {
+            "adapter": AdapterOptions(vision=cuda)
+            if small
+            else AdapterOptions(rank=64, alpha=128, vision=cuda),
+            "learning_rate": 1e-3 if small else 1e-4,
+            "prompt_tokens": small,
+            "keep_vision": not cuda,
+            "bf16": cuda,
+            "gradient_checkpointing": cuda and not small,
+        }
+        return cls(**(own | changes))
+
+
+@dataclass(frozen=True)
+class FinetuneData:
+    """What to learn from.
+
+    Attributes:
+        train: samples to learn.
+        validation: samples that say when to stop.
+        replay: samples with a truth that keep the model from forgetting.
+        former_prompts: prompts that the model was taught by earlier fine-tunings.
+    """
+
+    train: Sequence[SegmentationSample]
+    validation: Sequence[SegmentationSample]
+    replay: Sequence[SegmentationSample] = ()
+    former_prompts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A finished run.
+
+    Attributes:
+        adapter: its directory.
+        history: the log lines with "step", and "loss" or "eval_loss".
+    """
+
+    adapter: Path
+    history: list[dict[str, float]]
+
+
+def finetune(
+    predictor: Predictor,
+    data: FinetuneData,
+    out: Path,
+    recipe: FinetuneRecipe,
+    *,
+    parent: Path | None = None,
+    pause: Pause = lambda: None,
+    progress: Progress = lambda _step, _steps: None,
+) -> FinetuneResult:
+    """Trains an adapter, or goes on with it, or returns it if it is there.
+
+    Args:
+        predictor: the base model, whose model is changed.
+        data: what to learn from.
+        out: directory of the run.
+        recipe: how.
+        parent: directory of the adapter to go on from.
+        pause: called between steps; returns when work may go on.
+        progress: told the step and the most steps.
+
+    Raises:
+        AdapterError: the parent does not fit.
+        SamplesError, OSError: a photo or a mask cannot be read.
+        ValueError: there is nothing to train or to validate on.
+    """
+    adapter, history = out / "adapter", out / "history.json"
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
+        _train(predictor, data, out, recipe, parent, pause, progress)
+    return FinetuneResult(adapter, json.loads(history.read_text()))
+
+
+def _train(
+    predictor: Predictor,
+    data: FinetuneData,
+    out: Path,
+    recipe: FinetuneRecipe,
+    parent: Path | None,
+    pause: Pause,
+    progress: Progress,
+) -> None:
+    if not data.train or not data.validation:
+        raise ValueError("There must be photos both to train and to validate on")
+    torch.manual_seed(recipe.seed)
+    model, encoder = predictor.model, predictor.encoder
+    taught = sorted({sample.prompt for sample in data.train})
+    tokens = taught_tokens(encoder, taught) if recipe.prompt_tokens else set()
+    adapted = add_adapter(model, recipe.adapter, tokens, parent)
+    if recipe.gradient_checkpointing:
+        # Named otherwise by older releases of transformers.
+        current = getattr(model, "activation_checkpointing_enable", None)
+        (current or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    model.eval()
+    state = PartialState()
+    with state.main_process_first():
+        examples, validation = _prepare(
+            predictor, data, out, recipe, pause, progress=state.is_main_process
+        )
+    arguments = _arguments(out, recipe, model.device)
+    trainer = SegmentationTrainer(
+        adapted,  # type: ignore[arg-type]  # it calls the model's own forward
+        arguments,
+        examples,
+        Collator(encoder),
+        eval_dataset=validation,
+        callbacks=[
+            EarlyStoppingCallback(early_stopping_patience=recipe.patience),
+            _Companion(pause, progress),
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    if trainer.is_world_process_zero():
+        _keep_best(trainer, adapted, out)
+    state.wait_for_everyone()
+
+
+def taught_tokens(encoder: PromptEncoder, prompts: Sequence[str]) -> set[int]:
+    """Ids of the tokens of prompts that are not in every question."""
+
+    def ids(text: str) -> set[int]:
+        return set(encoder.tokenizer.encode(text, add_special_tokens=False))
+
+    common = ids(encoder.user_turn("the")) | ids(encoder.user_turn("a"))
+    return set[int]().union(*(ids(encoder.user_turn(prompt)) for prompt in prompts)) - common
+
+
+def last_checkpoint(directory: Path) -> str | None:
+    """The last whole checkpoint; those that a kill left half written are removed."""
+    for path in sorted(
+        directory.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2])
+    ):
+        try:
+            json.loads((path / _TRAINER_STATE).read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+        else:
+            return str(path)
+    return None
+
+
+def _prepare(
+    predictor: Predictor,
+    data: FinetuneData,
+    out: Path,
+    recipe: FinetuneRecipe,
+    pause: Pause,
+    *,
+    progress: bool,
+) -> tuple[DrawnExamples, ViewStore]:
+    taught, known = lessons(data.train), lessons(data.replay)
+    prompts = replay_prompts({sample.prompt for sample in data.train}, data.former_prompts)
+    every = max(1, min(recipe.views_per_photo, recipe.most_views // (len(taught) + len(known))))
+
+    def views(lesson: PhotoLesson, answers: int) -> list[PlannedView]:
+        return [
+            plan_view(lesson, number, prompts, answers, seed=recipe.seed) for number in range(every)
+        ]
+
+    plan: list[PlannedView] = []
+    photos = []
+    for lesson in taught:
+        photos.append(range(len(plan), len(plan) + every))
+        plan += views(lesson, recipe.kept_answers)
+    new = len(plan)
+    for lesson in [*known, *(PhotoLesson(photo, ()) for photo in SAMPLE_PHOTOS)]:
+        plan += views(lesson, recipe.kept_answers if lesson.samples else 2 * recipe.kept_answers)
+
+    def store(name: str, planned: list[PlannedView]) -> ViewStore:
+        made = ViewStore(
+            out / name,
+            planned,
+            predictor.encoder,
+            seed=recipe.seed,
+            max_tiles=predictor.max_tiles,
+            keep_vision=recipe.keep_vision,
+        )
+        made.prepare(predictor.model, pause, description=name, progress=progress)
+        return made
+
+    examples = DrawnExamples(
+        store("views", plan),
+        photos,
+        range(new, len(plan)),
+        examples=recipe.steps * recipe.batch_photos * PartialState().num_processes,
+        seed=recipe.seed,
+        taught=recipe.taught_prompts,
+        replayed=recipe.replayed_prompts,
+        replay_share=recipe.replay_share,
+    )
+    plain = [PlannedView(lesson, 0) for lesson in lessons(data.validation)]
+    return examples, store("validation", plain)
+
+
+def _arguments(out: Path, recipe: FinetuneRecipe, device: torch.device) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.batch_photos,
+        per_device_eval_batch_size=recipe.batch_photos,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=recipe.warmup_steps,
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=recipe.bf16,
+        use_cpu=device.type == "cpu",
+        seed=recipe.seed,
+        logging_steps=min(10, recipe.eval_steps),
+        eval_strategy="steps",
+        eval_steps=recipe.eval_steps,
+        eval_on_start=True,
+        save_strategy="steps",
+        save_steps=recipe.eval_steps,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        label_names=["labels"],
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+
+
+class _Companion(TrainerCallback):
+    """Pauses between steps and tells the progress."""
+
+    def __init__(self, pause: Pause, progress: Progress) -> None:
+        self._pause = pause
+        self._progress = progress
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Waits until the next step may begin."""
+        self._progress(state.global_step, state.max_steps)
+        self._pause()
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Waits within an evaluation."""
+        self._pause()
+
+
+def _keep_best(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> None:
+    """Writes the history and, last, the adapter of the lowest validation loss."""
+    partial = out / "adapter.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_adapter(adapted, partial)
+    best = trainer.state.best_model_checkpoint
+    if best is not None:
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            shutil.copyfile(Path(best) / name, partial / name)
+    (out / "history.json").write_text(json.dumps(trainer.state.log_history))
+    partial.replace(out / "adapter")
+    for name in ("checkpoints", "views", "validation"):
+        shutil.rmtree(out / name)

@@ -1,0 +1,1 @@
+"""How the bundled model is trained again: data, views, stages."""

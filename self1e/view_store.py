@@ -1,0 +1,242 @@
+"""Training views on disk, a file each: pixels or vision features, truths and the former answers.
+
+So memory does not grow with the number of photos, a stopped run finds what it had prepared, and
+several processes read what one has written. With a vision tower that is not trained its features
+are computed once, which is most of a step's time on a CPU.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from self1e.model import Self1eModel
+from self1e.prompt import ANSWER, PromptEncoder
+from self1e.replay import draw, soft_targets
+from self1e.taught_views import PhotoLesson, TaughtView, make_view
+from self1e.training import TrainingExample
+
+
+@dataclass(frozen=True)
+class PlannedView:
+    """A view to be made; number 0 shows the photo as it is, the others change it."""
+
+    lesson: PhotoLesson
+    number: int
+    replayed: tuple[str, ...] = ()
+    """Prompts whose former answers are kept with it."""
+
+
+class ViewStore(Dataset[TrainingExample]):
+    """Views in files; example i asks all that view i knows."""
+
+    def __init__(
+        self,
+        directory: Path,
+        plan: Sequence[PlannedView],
+        encoder: PromptEncoder,
+        *,
+        seed: int,
+        max_tiles: int,
+        keep_vision: bool,
+    ) -> None:
+        """Keeps its arguments.
+
+        Args:
+            directory: where the files go.
+            plan: the views; the same plan gives the same files.
+            encoder: made with the model's tokenizer.
+            seed: of all draws.
+            max_tiles: most tiles of a photo.
+            keep_vision: whether to keep vision features in place of pixels.
+        """
+        self._directory = directory
+        self._plan = plan
+        self._encoder = encoder
+        self._seed = seed
+        self._max_tiles = max_tiles
+        self._keep_vision = keep_vision
+
+    def prepare(
+        self, model: Self1eModel, pause: Callable[[], None], *, description: str, progress: bool
+    ) -> None:
+        """Makes the views that are not there yet.
+
+        Args:
+            model: in evaluation mode, answering as it did before it is trained.
+            pause: called before each view; returns when work may go on.
+            description: the progress bar's title.
+            progress: whether to show it.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for index in tqdm(
+            range(len(self._plan)), desc=description, unit="view", disable=not progress
+        ):
+            if not self._path(index).is_file():
+                pause()
+                self._write(index, model)
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, index: int) -> TrainingExample:
+        return self.example(index)
+
+    def example(
+        self, index: int, rng: Random | None = None, taught: int = 0, replayed: int = 0
+    ) -> TrainingExample:
+        """A view and what is asked of it.
+
+        Args:
+            index: of the view.
+            rng: draws the prompts; None asks for all that is taught and nothing else.
+            taught: at most this many prompts with a truth.
+            replayed: at most this many with a former answer.
+        """
+        with safe_open(self._path(index), framework="pt") as file:
+            about = json.loads(file.metadata()["view"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        asked = list(range(len(about["prompts"])))
+        if rng is not None:
+            known = about["known"]
+            asked = _draw(range(known), taught, rng)
+            asked += _draw(range(known, len(about["prompts"])), replayed, rng)
+        else:
+            asked = asked[: about["known"]]
+        return TrainingExample(
+            grid=(about["grid"][0], about["grid"][1]),
+            questions=[(self._encoder.user_turn(about["prompts"][at]), ANSWER) for at in asked],
+            masks=tensors["masks"][asked].float() / 255,
+            counted=tensors["counted"].float(),
+            pixel_values=None if self._keep_vision else tensors["tiles"].float(),
+            vision=tensors["tiles"].float() if self._keep_vision else None,
+        )
+
+    @torch.inference_mode()
+    def _write(self, index: int, model: Self1eModel) -> None:
+        planned = self._plan[index]
+        rng = Random(f"{self._seed}-{planned.lesson.photo.name}-{planned.number}")
+        view = make_view(
+            planned.lesson,
+            rng,
+            model.config.tile_size,
+            self._max_tiles,
+            augment=planned.number > 0,
+        )
+        vision = model.encode_vision(view.pixel_values.to(model.device, model.dtype))
+        masks = view.masks
+        if planned.replayed:
+            masks = torch.cat([masks, self._former_answers(model, view, vision, planned.replayed)])
+        tiles = vision if self._keep_vision else view.pixel_values
+        _write_file(
+            self._path(index),
+            {
+                "tiles": tiles.to("cpu", torch.float16),
+                "masks": masks,
+                "counted": view.counted,
+            },
+            {
+                "grid": view.grid,
+                "prompts": [*view.prompts, *planned.replayed],
+                "known": len(view.prompts),
+            },
+        )
+
+    def _former_answers(
+        self, model: Self1eModel, view: TaughtView, vision: Tensor, prompts: Sequence[str]
+    ) -> Tensor:
+        batch = self._encoder.encode(prompts, view.grid[0] * view.grid[1])
+        rows = torch.zeros(len(prompts), dtype=torch.int64, device=vision.device)
+        output = model.segment(
+            [model.project(vision, view.grid).select(rows)],
+            batch.input_ids.to(vision.device),
+            batch.attention_mask.to(vision.device),
+        )
+        size = (view.counted.shape[0], view.counted.shape[1])
+        return soft_targets(output.masks[0].final, size).cpu()
+
+    def _path(self, index: int) -> Path:
+        return self._directory / f"view-{index:05}.safetensors"
+
+
+class DrawnExamples(Dataset[TrainingExample]):
+    """What every step sees, drawn from the example's number: any process draws the same."""
+
+    def __init__(
+        self,
+        store: ViewStore,
+        photos: Sequence[range],
+        replayed_views: range,
+        *,
+        examples: int,
+        seed: int,
+        taught: int,
+        replayed: int,
+        replay_share: float,
+    ) -> None:
+        """Keeps its arguments.
+
+        Args:
+            store: the views.
+            photos: the views of each taught photo.
+            replayed_views: views that ask nothing new.
+            examples: how many there are.
+            seed: of all draws.
+            taught: prompts with a truth about a view.
+            replayed: prompts with a former answer about a view.
+            replay_share: share of examples that are of the replayed views, 0..1.
+        """
+        self._store = store
+        self._photos = photos
+        self._replayed_views = replayed_views
+        self._examples = examples
+        self._seed = seed
+        self._taught = taught
+        self._replayed = replayed
+        self._replay_share = replay_share
+
+    def __len__(self) -> int:
+        return self._examples
+
+    def __getitem__(self, number: int) -> TrainingExample:
+        rng = Random(f"{self._seed}-example-{number}")
+        if self._replayed_views and rng.random() < self._replay_share:
+            most = self._taught + self._replayed
+            return self._store.example(rng.choice(self._replayed_views), rng, most, most)
+        epoch, place = divmod(number, len(self._photos))
+        order = list(range(len(self._photos)))
+        Random(f"{self._seed}-epoch-{epoch}").shuffle(order)
+        view = rng.choice(self._photos[order[place]])
+        return self._store.example(view, rng, self._taught, self._replayed)
+
+
+def plan_view(
+    lesson: PhotoLesson, number: int, prompts: list[str], count: int, *, seed: int
+) -> PlannedView:
+    """A view with `count` of the prompts to replay."""
+    drawn = draw(prompts, count, f"{seed}-{lesson.photo.name}-{number}-replay")
+    return PlannedView(lesson, number, tuple(drawn))
+
+
+def _draw(places: range, most: int, rng: Random) -> list[int]:
+    return sorted(rng.sample(places, min(most, len(places))))
+
+
+def _write_file(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """All or nothing: a file that is there is whole."""
+    partial = path.with_suffix(".part")
+    save_file(
+        {name: each.contiguous() for name, each in tensors.items()},
+        partial,
+        metadata={"view": json.dumps(about)},
+    )
+    partial.replace(path)

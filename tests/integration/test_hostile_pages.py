@@ -1,0 +1,90 @@
+"""Who may ask for what, and that pages show what others wrote as text."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from playwright.sync_api import sync_playwright
+
+from backend.app import create_app
+from backend.job_history import JobRecord, record_job
+from backend.queue import JobQueue
+from backend.service_process import free_port
+from backend.settings import Settings
+from tests.e2e.conftest import CHROMIUM_FLAGS
+
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+OPEN = {"/health", "/{secret}/health", "/{secret}/webhook"}
+
+
+def test_every_route_wants_credentials_but_health_and_the_secret_webhook(
+    settings: Settings, queue: JobQueue
+) -> None:
+    changes = {"basic_auth_user": "u", "basic_auth_pass": "p", "webhook_secret": "s3cret-word"}
+    app = create_app(Settings.model_validate(settings.model_dump() | changes), queue)
+    asked = set()
+    with TestClient(app) as client:
+        for route, methods in app.openapi()["paths"].items():
+            for method in methods:
+                path = route.format(secret="s3cret-word", job_id="0" * 64)
+                status = client.request(method, path, content=b"{}").status_code
+                assert (status == 401) is (route not in OPEN), route
+                if route.startswith("/{secret}"):
+                    guess = route.format(secret="guess", job_id="0" * 64)
+                    assert client.request(method, guess, content=b"{}").status_code == 401
+                asked.add(route)
+        for path in ("/docs", "/redoc", "/openapi.json"):
+            assert client.get(path, auth=("u", "p")).status_code == 404
+    assert asked > OPEN
+
+
+def test_replies_name_no_server_and_are_not_guessed_at(page_url: str) -> None:
+    with sync_playwright() as playwright:
+        request = playwright.request.new_context(base_url=page_url)
+        for path in ("/", "/health", "/jobs", "/metrics", "/nowhere", "/trials/none"):
+            headers = request.get(path).headers
+            assert "server" not in headers, path
+            assert headers["x-content-type-options"] == "nosniff", path
+        policy = request.get("/").headers["content-security-policy"]
+        request.dispose()
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.fixture
+def page_url(settings: Settings, queue: JobQueue) -> Iterator[str]:
+    """The web application as its own process runs it."""
+    port = free_port()
+    config = uvicorn.Config(
+        create_app(settings, queue), port=port, log_config=None, server_header=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_what_others_wrote_does_not_run(
+    page_url: str, queue: JobQueue, chromium_program: str
+) -> None:
+    image = f"http://images.test/{EVIL}.png"
+    record_job(queue, JobRecord("job", "batch", "failed", [EVIL], image, reason=EVIL, worker=EVIL))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_program, args=CHROMIUM_FLAGS)
+        page = browser.new_page()
+        page.goto(page_url)
+        page.get_by_text(EVIL).first.wait_for()
+        # The page renews itself: what its script puts in is text, too.
+        page.wait_for_event("requestfinished", timeout=60_000)
+        page.get_by_text(EVIL).first.wait_for()
+        assert page.title() == "SELF1E for Label Studio"
+        assert page.locator("#status img, #status script").count() == 0
+        browser.close()
