@@ -22,14 +22,16 @@ from self1e.mask_head import UPSCALE, MaskHead, MaskLogits, RefillFeatures
 
 @strict
 class Self1eConfig(InternVLConfig):
-    """InternVL's configuration, the id of the [SEG] token and when to answer "nothing there".
+    """InternVL's configuration, the id of the [SEG] token and how logits become masks.
 
-    `min_score` is the score below which a mask is not given (see `Predictor.segment`); the
-    published models give all.
+    `mask_logit` is the logit above which a pixel belongs to a mask at the usual threshold, and
+    `min_score` the score below which a mask is not given (see `Predictor.segment`). The published
+    models cut at 0 and give all masks.
     """
 
     model_type = "self1e"
     seg_token_id: int = 0
+    mask_logit: float = 0.0
     min_score: float = 0.0
 
     @property

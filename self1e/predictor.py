@@ -121,13 +121,16 @@ class Predictor:
         Args:
             embedding: of the image to segment.
             prompts: one per mask.
-            threshold: probability, 0..1, above which a pixel belongs to the mask.
+            threshold: probability, 0..1, above which a pixel belongs to the mask. A model whose
+                config's `mask_logit` is not 0 has all its logits shifted by it first, so that 0.5
+                is the usual threshold of every model.
 
         Raises:
             PromptError: a prompt is empty or too long.
         """
-        cut = torch.tensor(threshold, dtype=torch.float64).logit().item()
-        least = self.model.config.min_score * threshold / _USUAL_THRESHOLD
+        config = self.model.config
+        cut = torch.tensor(threshold, dtype=torch.float64).logit().item() + config.mask_logit
+        least = config.min_score * threshold / _USUAL_THRESHOLD
         results: list[Segmentation] = []
         for start in range(0, len(prompts), self.batch_size):
             chunk = prompts[start : start + self.batch_size]

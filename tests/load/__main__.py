@@ -75,15 +75,13 @@ def _stages(
     *,
     can_be_full: bool,
 ) -> list[Stage]:
-    seconds = arguments.minutes * 60 * _FAULT_STAGE_SHARE
+    seconds = float(arguments.minutes) * 60 * _FAULT_STAGE_SHARE
     tasks = max(1, round(arguments.tasks * _FAULT_BATCH_SHARE))
 
-    def lasting(usual: float) -> float:
-        return min(usual, seconds * _FAULT_SHARE)
-
-    redis_down = lasting(faults.REDIS_DOWN_SECONDS)
-    disk_full = lasting(faults.DISK_FULL_SECONDS)
-    label_studio_down = lasting(faults.LABEL_STUDIO_DOWN_SECONDS)
+    longest = seconds * _FAULT_SHARE
+    redis_down = min(faults.REDIS_DOWN_SECONDS, longest)
+    disk_full = min(faults.DISK_FULL_SECONDS, longest)
+    label_studio_down = min(faults.LABEL_STUDIO_DOWN_SECONDS, longest)
     stages = [
         Stage("no fault", arguments.minutes * 60 * _FIRST_STAGE_SHARE, arguments.tasks),
         Stage("worker killed", seconds, tasks, partial(faults.kill_worker, running)),

@@ -91,9 +91,9 @@ data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range
 predictor = load_predictor(Path(sys.argv[1]), device="cpu")
 finetune(predictor, data, Path(sys.argv[3]), SHORT, pause=pause)
 """
-# It pauses before each of 9 views (4 taught, 4 of the package, 1 of validation), each step and each
-# step of an evaluation. The first kill comes after 4 views; then 5 views, an evaluation, 4 steps and
-# an evaluation with a checkpoint are 11 pauses: the second kill comes after step 5.
+# It pauses before each of 9 views (4 taught, 4 of the package, 1 of validation), each step and
+# each step of an evaluation. The first kill comes after 4 views; then 5 views, an evaluation,
+# 4 steps and an evaluation with a checkpoint are 11 pauses: the second kill comes after step 5.
 KILLS = (5, 11 + 2)
 
 

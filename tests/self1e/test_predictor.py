@@ -186,3 +186,16 @@ def test_a_lower_threshold_lowers_the_bar_for_masks(
     (asked_for_more,) = tiny_predictor.segment(embedding, ["dog"], threshold=1e-9)
     assert not usual.mask.any()
     assert asked_for_more.mask.any()
+
+
+def test_the_usual_threshold_cuts_at_the_model_s_own_logit(
+    tiny_predictor: Predictor, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedding = tiny_predictor.encode_image(photo)
+    (before,) = tiny_predictor.segment(embedding, ["dog"], threshold=1e-9)
+    monkeypatch.setattr(tiny_predictor.model.config, "mask_logit", logit(1e-9))
+    (usual,) = tiny_predictor.segment(embedding, ["dog"])
+    (higher,) = tiny_predictor.segment(embedding, ["dog"], threshold=1 - 1e-9)
+    np.testing.assert_array_equal(usual.mask, before.mask)
+    assert usual.score == before.score
+    assert higher.mask.sum() < usual.mask.sum()
