@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.embedding_cache import EmbeddingCache
-from backend.errors import PredictionFailedError
+from backend.errors import BadRequestError, PredictionFailedError
 from backend.image_embeddings import Embedding, Encoder, ImageEmbeddings, ImageSource
 from backend.jobs import SegmentJob
 from backend.label_studio import LabelStudioClient
@@ -17,6 +17,7 @@ from backend.log import log_event
 from backend.regions import mask_regions
 from backend.settings import Settings
 from backend.versions import model_version
+from self1e.errors import PromptError
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class Predictor(Encoder, Protocol):
     ) -> Sequence[Segmentation]:
         """Gives one mask per prompt, in the prompts' order.
 
-        A pixel belongs to a mask if its probability is above the threshold, 0..1.
+        A pixel belongs to a mask if its probability is above the threshold, 0..1. Raises
+        PromptError for a prompt that the model cannot take.
         """
 
 
@@ -104,6 +106,7 @@ class TaskPredictor:
 
         Raises:
             PredictionFailedError: the job asks for another version than the loaded one.
+            BadRequestError: a prompt has too many tokens for the model.
             BackendError: the image could not be fetched or decoded.
         """
         if job.model_version != self.model_version:
@@ -113,11 +116,14 @@ class TaskPredictor:
             )
         image = self._embeddings.of(job)
         embedded = time.monotonic()
-        segmentations = self._predictor.segment(
-            image.embedding,
-            [each.text for each in job.prompts],
-            threshold=job.parameters.threshold,
-        )
+        try:
+            segmentations = self._predictor.segment(
+                image.embedding,
+                [each.text for each in job.prompts],
+                threshold=job.parameters.threshold,
+            )
+        except PromptError as error:
+            raise BadRequestError(str(error)) from error
         segmented = time.monotonic()
         regions = [
             region

@@ -13,11 +13,11 @@ from PIL import Image
 
 from self1e.checkpoint import CheckpointError, load_predictor
 from self1e.dataset import SamplesError, read_samples
+from self1e.errors import PromptError
 from self1e.evaluate import evaluate
 from self1e.image import load_image
 from self1e.parity import ParityError, run_parity
 from self1e.predictor import Predictor
-from self1e.prompt import PromptError
 
 _OVERLAY_COLOUR = (255, 64, 64)
 _OVERLAY_STRENGTH = 0.5

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from self1e.errors import PromptError
 from self1e.losses import IGNORE_LABEL
 
 IMAGE_PLACEHOLDER = "<image>"
@@ -39,10 +40,6 @@ _SENTENCE_WORDS = 5
 _PUNCTUATION = ".,;:!? "
 # Halves of UTF-16 pairs: JSON and file names can bring them, and no tokenizer takes them.
 _HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
-
-
-class PromptError(ValueError):
-    """The prompt is empty or too long for the model."""
 
 
 def is_sentence(prompt: str) -> bool:

@@ -11,13 +11,14 @@ from PIL import Image
 
 from backend.brush_rle import decode_mask
 from backend.embedding_cache import EmbeddingCache
-from backend.errors import ImageError, PredictionFailedError
+from backend.errors import BadRequestError, ImageError, PredictionFailedError
 from backend.image_embeddings import Embedding
 from backend.jobs import SegmentJob
 from backend.label_config import MaskControl
 from backend.parameters import MaskParameters
 from backend.prediction import TaskPredictor
 from backend.prompts import LabelledPrompt
+from self1e.errors import PromptError
 
 MEBIBYTE = 2**20
 JOB = SegmentJob(
@@ -60,6 +61,8 @@ class LeftHalf:
         self, embedding: Encoded, prompts: Sequence[str], *, threshold: float
     ) -> list[Segmented]:
         self.asked.append(list(prompts))
+        if "too long" in prompts:
+            raise PromptError("It has 900 tokens.")
         self.thresholds.append(threshold)
         left = np.zeros(embedding.image_size, dtype=np.bool_)
         left[:, : embedding.image_size[1] // 2] = True
@@ -240,3 +243,8 @@ def test_images_are_prepared_even_if_none_is_kept(model: LeftHalf, files: Files)
     for job in batch:
         predictor.run(job)
     assert model.passes == [2]
+
+
+def test_a_prompt_that_the_model_cannot_take_is_told(predictor: TaskPredictor) -> None:
+    with pytest.raises(BadRequestError, match="900 tokens"):
+        predictor.run(replace(JOB, prompts=(replace(JOB.prompts[0], text="too long"),)))

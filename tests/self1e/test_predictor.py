@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from self1e.errors import PromptError
 from self1e.predictor import Predictor, expected_iou
-from self1e.prompt import PromptError
 
 PROMPTS = ["dog", "the left dog", "a red car", "person", "Is there a tree?"]
 
