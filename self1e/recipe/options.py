@@ -10,9 +10,9 @@ class DemoRecipe:
     """What the demo recipe may vary."""
 
     seed: int = 0
-    views: int = 5000
+    views: int = 4000
     """Augmented views whose features are kept on disk, 0.8 MB each, at most `PLANNED_VIEWS`."""
-    word_steps: int = 3500
+    word_steps: int = 7000
     word_views: int = 8
     word_phrases: int = 10
     word_learning_rate: float = 2e-3
@@ -22,13 +22,13 @@ class DemoRecipe:
     reading_image_tokens: int = 32
     """Image tokens of a reading step, of the tile's 256."""
     reading_learning_rate: float = 1e-3
-    steps: int = 4000
+    steps: int = 2500
     step_views: int = 4
     step_prompts: int = 4
     """Prompts about each view of a step."""
-    learning_rate: float = 4e-4
-    warmup_steps: int = 200
+    learning_rate: float = 2e-4
+    warmup_steps: int = 100
     absent: float = 0.3
     """Share of prompts that ask for what is not there."""
-    guide_steps: int = 1500
+    guide_steps: int = 1000
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
