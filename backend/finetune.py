@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ exit codes:
   4  another training runs on this device
 """
 _MOST_LABELS = 20
+_COMMAND = ("python", "-m", "backend.finetune")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) -> int:
     """Runs the command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
-        prog="python -m backend.finetune",
+        prog=" ".join(_COMMAND),
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,7 +103,7 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
         return (
             FinetuneExit.PUBLISHED
             if arguments.dry_run
-            else _learn(arguments, settings, collected, say)
+            else _learn(arguments, settings, collected, say, shlex.join([*_COMMAND, *argv]))
         )
     except (BackendError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -112,6 +115,7 @@ def _learn(
     settings: Settings,
     collected: CollectedSamples,
     say: Callable[[str], None],
+    command: str,
 ) -> int:
     # Torch takes seconds to import, which a dry run need not pay.
     from backend.finetune_run import FinetuneOptions, run_finetune
@@ -132,6 +136,7 @@ def _learn(
                 margin=arguments.margin,
                 force=arguments.force,
                 steps=arguments.steps,
+                command=command,
             ),
             say=say,
             pause=PromptsFirst(queue),

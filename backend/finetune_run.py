@@ -2,20 +2,30 @@
 
 All it makes until the version is published lies in `<data_dir>/finetunes/<run>`, where the run's
 name is a digest of all that determines it: started again after a kill, it goes on where it was.
+Published or refused, it leaves a report in `<data_dir>/reports`.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from backend.errors import FinetuneError
+from backend.errors import FinetuneError, VersionError
+from backend.finetune_comparison import (
+    compare,
+    compare_pairs,
+    comparison_line,
+    evaluate_and_keep,
+)
 from backend.finetune_lock import training_lock
+from backend.finetune_report import FinetuneReport, report_html
 from backend.gate import Comparison, GeneralMeasure, Verdict, judge, label_warning
 from backend.image_embeddings import ImageSource
+from backend.report_pictures import HeldOutResult, draw_pictures, most_changed
+from backend.report_store import ReportStore, RunRecord
 from backend.settings import Settings
 from backend.training_samples import CollectedSamples
 from backend.training_set import TrainingSet, write_training_set
@@ -25,9 +35,8 @@ from self1e.adapter import load_adapted
 from self1e.agreement import agreement, ask_former
 from self1e.checkpoint import CheckpointError
 from self1e.dataset import SamplesError, SegmentationSample, read_samples
-from self1e.evaluate import Evaluation, evaluate
+from self1e.evaluate import evaluate
 from self1e.finetuning import FinetuneData, FinetuneRecipe, FinetuneResult, finetune
-from self1e.metrics import bootstrap_interval
 from self1e.predictor import Predictor
 from self1e.replay import SAMPLE_PHOTOS, replay_prompts
 
@@ -50,6 +59,8 @@ class FinetuneOptions:
     """Whether to publish whatever the gate says."""
     steps: int | None = None
     """Most training steps, None: the recipe's."""
+    command: str = ""
+    """As it was typed, for the report."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,16 @@ class FinetuneOutcome:
 
     verdict: Verdict
     version: ModelVersion | None
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The new version against the served one, and its answers about each held-out sample."""
+
+    held_out: Comparison
+    general: Comparison
+    measure: GeneralMeasure
+    results: Sequence[HeldOutResult]
 
 
 def run_finetune(
@@ -141,24 +162,33 @@ class _Run:
         for reason, left_out in data.left_out.items():
             self._say(f"left out: {left_out.count} {reason}")
         result = self._train(data)
-        held_out, general, measure = self._compare(data, result.adapter)
+        compared = self._compare(data, result.adapter)
         verdict = judge(
-            held_out,
-            general,
-            measure=measure,
+            compared.held_out,
+            compared.general,
+            measure=compared.measure,
             margin=self._options.margin,
             warning=label_warning(data.frame_shares),
         )
-        self._say(_row("held-out photos", held_out))
-        self._say(_row("not taught" if measure == "agreement" else "replay samples", general))
+        truth_known = compared.measure == "truth"
+        self._say(comparison_line("held-out photos", compared.held_out))
+        self._say(
+            comparison_line("replay samples" if truth_known else "not taught", compared.general)
+        )
         self._say(f"gate: {verdict}")
-        version = None
-        if verdict.passed or self._options.force:
-            version = self._publish(data, result, held_out, general, measure, verdict)
-            self._say(f"published: {version.name}" + (" (forced)" if version.forced else ""))
-            shutil.rmtree(self._directory)
-        else:
+        report = self._report(data, result, compared)
+        if not (verdict.passed or self._options.force):
             self._say(f"not published: {self._parent} goes on being served")
+            self._keep_report(report, "", verdict.refusals)
+            return FinetuneOutcome(verdict, None)
+        try:
+            version = self._publish(data, result, compared, verdict)
+        except VersionError as error:
+            self._keep_report(report, "", (*verdict.refusals, str(error)))
+            raise
+        self._say(f"published: {version.name}" + (" (forced)" if version.forced else ""))
+        self._keep_report(report, version.name, verdict.refusals)
+        shutil.rmtree(self._directory)
         return FinetuneOutcome(verdict, version)
 
     def _train(self, data: TrainingSet) -> FinetuneResult:
@@ -179,43 +209,50 @@ class _Run:
         self._say(f"trained: {steps} steps, validation loss {losses[0]:.3f} -> {min(losses):.3f}")
         return result
 
-    def _compare(
-        self, data: TrainingSet, adapter: Path
-    ) -> tuple[Comparison, Comparison, GeneralMeasure]:
+    def _compare(self, data: TrainingSet, adapter: Path) -> _Compared:
         """On the held-out photos, and on what was not taught; one model at a time in memory."""
         replay = [sample for at, group in _by_photo(self._replay) for sample in group if not at]
         photos = sorted({sample.image for sample in data.held_out})[:_MOST_REPLAY_PHOTOS]
         prompts = replay_prompts({each.prompt for each in data.train}, self._former_prompts)
         before = self._load(self._parent_adapter)
-        held_out_before = self._evaluate(before, data.held_out)
+        self._pause()
+        held_out_before, answers_before = evaluate_and_keep(before, data.held_out)
+        self._pause()
         if replay:
-            general_before = self._evaluate(before, replay)
+            general_before = evaluate(before, replay, progress=False)
         else:
             former = ask_former(
                 before, [*photos, *SAMPLE_PHOTOS], prompts, count=_REPLAY_PROMPTS, seed=0
             )
         del before
         after = self._load(adapter)
-        held_out = _compared(held_out_before, self._evaluate(after, data.held_out))
-        if replay:
-            return held_out, _compared(general_before, self._evaluate(after, replay)), "truth"
-        pairs = [
-            list(zip(answers.own_ious, ious, strict=True))
-            for answers, ious in zip(former, agreement(after, former), strict=True)
-        ]
-        return held_out, _compare_pairs(pairs), "agreement"
-
-    def _evaluate(self, predictor: Predictor, samples: Any) -> Evaluation:
         self._pause()
-        return evaluate(predictor, samples, progress=False)
+        held_out_after, answers_after = evaluate_and_keep(after, data.held_out)
+        self._pause()
+        if replay:
+            general = compare(general_before, evaluate(after, replay, progress=False))
+        else:
+            general = compare_pairs(
+                [
+                    list(zip(answers.own_ious, ious, strict=True))
+                    for answers, ious in zip(former, agreement(after, former), strict=True)
+                ]
+            )
+        return _Compared(
+            held_out=compare(held_out_before, held_out_after),
+            general=general,
+            measure="truth" if replay else "agreement",
+            results=[
+                HeldOutResult(sample, data.task_ids[sample.mask], data.labels[sample.mask], *pair)
+                for sample, *pair in zip(data.held_out, answers_before, answers_after, strict=True)
+            ],
+        )
 
     def _publish(
         self,
         data: TrainingSet,
         result: FinetuneResult,
-        held_out: Comparison,
-        general: Comparison,
-        measure: GeneralMeasure,
+        compared: _Compared,
         verdict: Verdict,
     ) -> ModelVersion:
         taught = {sample.prompt for sample in (*data.train, *data.validation, *data.held_out)}
@@ -233,9 +270,9 @@ class _Run:
                 forced=not verdict.passed,
                 prompts=tuple(sorted(taught | set(self._former_prompts))),
                 metrics={
-                    "held_out": asdict(held_out),
-                    "general": asdict(general),
-                    "general_measure": measure,
+                    "held_out": asdict(compared.held_out),
+                    "general": asdict(compared.general),
+                    "general_measure": compared.measure,
                     "margin": self._options.margin,
                     "samples": {
                         "train": len(data.train),
@@ -247,6 +284,45 @@ class _Run:
                 },
             )
         )
+
+    def _report(
+        self, data: TrainingSet, result: FinetuneResult, compared: _Compared
+    ) -> FinetuneReport:
+        """Made before the version is published: its pictures are drawn from the run's files."""
+        improved, worsened = most_changed(compared.results)
+        split = {
+            "to learn": data.train,
+            "to say when to stop": data.validation,
+            "held out": data.held_out,
+        }
+        return FinetuneReport(
+            command=self._options.command,
+            collected=self._collected,
+            left_out=data.left_out,
+            split={
+                use: (len(samples), len({sample.image for sample in samples}))
+                for use, samples in split.items()
+            },
+            recipe=asdict(self._recipe),
+            history=result.history,
+            held_out=compared.held_out,
+            general=compared.general,
+            measure=compared.measure,
+            margin=self._options.margin,
+            results=compared.results,
+            improved=[draw_pictures(each) for each in improved],
+            worsened=[draw_pictures(each) for each in worsened],
+        )
+
+    def _keep_report(self, report: FinetuneReport, version: str, reasons: tuple[str, ...]) -> None:
+        """A full disk fails no run whose version is served by now."""
+        record = RunRecord(self._name, self._parent, time.time(), version, reasons)
+        try:
+            path = ReportStore(self._settings.data_dir).write(record, report_html(record, report))
+        except OSError as error:
+            self._say(f"no report: {error}")
+        else:
+            self._say(f"report: {path}")
 
     def _load(self, adapter: Path | None) -> Predictor:
         return load_adapted(
@@ -277,51 +353,3 @@ def _by_photo(
     for sample in samples:
         photos.setdefault(sample.image, []).append(sample)
     return [(at % _REPLAY_HELD_OUT, group) for at, group in enumerate(photos.values())]
-
-
-def _compared(before: Evaluation, after: Evaluation) -> Comparison:
-    pairs: dict[Path, list[tuple[float, float]]] = {}
-    for old, new in zip(before.results, after.results, strict=True):
-        pairs.setdefault(old.sample.image, []).append((old.iou, new.iou))
-    low, high = _interval(list(pairs.values()))
-    return Comparison(
-        photos=len(pairs),
-        samples=before.metrics.samples,
-        giou_before=before.metrics.giou,
-        giou_after=after.metrics.giou,
-        low=low,
-        high=high,
-        ciou_before=before.metrics.ciou,
-        ciou_after=after.metrics.ciou,
-    )
-
-
-def _compare_pairs(pairs: list[list[tuple[float, float]]]) -> Comparison:
-    """Of IoUs before and after, by photo."""
-    every = [pair for group in pairs for pair in group]
-    low, high = _interval(pairs)
-    return Comparison(
-        photos=len(pairs),
-        samples=len(every),
-        giou_before=sum(before for before, _ in every) / len(every),
-        giou_after=sum(after for _, after in every) / len(every),
-        low=low,
-        high=high,
-    )
-
-
-def _interval(pairs: list[list[tuple[float, float]]]) -> tuple[float, float]:
-    return bootstrap_interval([[after - before for before, after in group] for group in pairs])
-
-
-def _row(title: str, compared: Comparison) -> str:
-    ciou = (
-        ""
-        if compared.ciou_before is None
-        else f", cIoU {compared.ciou_before:.3f} -> {compared.ciou_after:.3f}"
-    )
-    return (
-        f"{title}: gIoU {compared.giou_before:.3f} -> {compared.giou_after:.3f} "
-        f"({compared.difference:+.3f}, 95 % between {compared.low:+.3f} and {compared.high:+.3f})"
-        f"{ciou}; {compared.samples} prompts about {compared.photos} photos"
-    )

@@ -6,10 +6,12 @@ Its style and its script are the only ones that its Content-Security-Policy lets
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
 
 from backend.job_history import JobRecord
+from backend.report_store import RunRecord
 from backend.status import RunningJob, Status
 from backend.worker_board import WorkerRecord
 
@@ -20,7 +22,7 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; }
 th { font-weight: 600; opacity: .7; } tr + tr { border-top: 1px solid #8884; }
-td { overflow-wrap: anywhere; } img { max-width: 100%; }
+td { overflow-wrap: anywhere; } td a { white-space: nowrap; } img { max-width: 100%; }
 .bad { color: #c33; } .stale { opacity: .5; }
 form { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; }
 input[type=text] { flex: 1 1 12rem; padding: .3rem; font: inherit; }
@@ -62,11 +64,27 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
-def status_html(status: Status) -> str:
-    """The page at /."""
+@dataclass(frozen=True)
+class _Link:
+    """A cell that leads to another page."""
+
+    text: str
+    href: str
+
+
+_Cell = str | _Link
+
+
+def status_html(status: Status, finetunings: Sequence[RunRecord] = ()) -> str:
+    """The page at /, with the last fine-tunings."""
     parts = [
         f"<p>Model <b>{escape(status.model_version)}</b></p>",
         *(_redis_away() if status.redis == "away" else _sections(status)),
+        _table(
+            "Last fine-tunings",
+            ("ended", "report", "from", "outcome", "why"),
+            map(_finetuning_row, finetunings),
+        ),
     ]
     form = (
         "<h2>Try it</h2>"
@@ -100,6 +118,11 @@ def trial_html(prompt: str, *, overlay: str, score: float, found: bool) -> str:
 def trial_waiting_html() -> str:
     """The page of a trial that is not done; it asks again by itself."""
     return _page("Waiting for a worker", _BACK, head='<meta http-equiv="refresh" content="1">')
+
+
+def report_missing_html() -> str:
+    """The page instead of a report that is not there."""
+    return _page("No report", f"<p>There is no such report, or no longer.</p>{_BACK}")
 
 
 def trial_failed_html(reason: str) -> str:
@@ -185,6 +208,14 @@ def _recent_row(job: JobRecord) -> Sequence[str]:
     )
 
 
+def _finetuning_row(record: RunRecord) -> Sequence[_Cell]:
+    outcome = "refused"
+    if record.version:
+        outcome = f"published {record.version}" + (" by force" if record.reasons else "")
+    link = _Link(record.run, f"reports/{record.run}")
+    return _time(record.ended_at), link, record.parent, outcome, " ".join(record.reasons)
+
+
 def _time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -194,10 +225,16 @@ def _duration(milliseconds: int) -> str:
 
 
 def _table(
-    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "None."
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[_Cell]], *, empty: str = "None."
 ) -> str:
-    lines = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    lines = [f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows]
     if not lines:
         return f"<h2>{escape(title)}</h2><p>{escape(empty)}</p>"
     head = "".join(f"<th>{escape(head)}</th>" for head in heads)
     return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _cell(cell: _Cell) -> str:
+    if isinstance(cell, str):
+        return escape(cell)
+    return f'<a href="{escape(cell.href)}">{escape(cell.text)}</a>'

@@ -1,4 +1,4 @@
-"""The pages for people and machines that watch the backend: /, /jobs, /metrics, /trials."""
+"""The pages for people and machines: /, /jobs, /metrics, /trials, /reports."""
 
 import re
 from dataclasses import asdict
@@ -12,12 +12,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from backend.errors import BadRequestError
 from backend.metrics import METRICS_CONTENT_TYPE, Metrics
 from backend.queue import JobQueue
+from backend.report_policy import policy_of_report
+from backend.report_store import ReportStore
 from backend.request_body import limited_stream
 from backend.served_version import ServedVersion
 from backend.settings import Settings
 from backend.status import read_status
 from backend.status_page import (
     CONTENT_SECURITY_POLICY,
+    report_missing_html,
     status_html,
     trial_failed_html,
     trial_html,
@@ -26,7 +29,6 @@ from backend.status_page import (
 from backend.trials import find_trial, put_trial
 
 _HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -36,6 +38,7 @@ _MAX_PROMPT_CHARACTERS = 500
 _MAX_PROMPT_BYTES = 4 * _MAX_PROMPT_CHARACTERS
 # How long a page waits for its trial before it is sent and asks again by itself.
 _TRIAL_WAIT_SECONDS = 5.0
+_SHOWN_REPORTS = 10
 
 
 class StatusRoutes:
@@ -49,21 +52,24 @@ class StatusRoutes:
         self._queue = queue
         self._version = version
         self._metrics = metrics
+        self._reports = ReportStore(settings.data_dir)
 
     def router(self) -> APIRouter:
         """A router of all endpoints."""
         router = APIRouter()
-        # Those that ask redis are plain functions, which FastAPI runs in threads.
+        # Those that ask redis or the disk are plain functions, which FastAPI runs in threads.
         router.add_api_route("/", self.page, methods=["GET"])
         router.add_api_route("/jobs", self.jobs, methods=["GET"])
         router.add_api_route("/metrics", self.prometheus, methods=["GET"])
         router.add_api_route("/trials", self.new_trial, methods=["POST"])
         router.add_api_route("/trials/{job_id}", self.trial, methods=["GET"])
+        router.add_api_route("/reports/{run}", self.report, methods=["GET"])
         return router
 
     def page(self) -> Response:
         """What is going on, for people."""
-        return _html(status_html(read_status(self._queue, self._version.name)))
+        status = read_status(self._queue, self._version.name)
+        return _html(status_html(status, self._reports.recent(_SHOWN_REPORTS)))
 
     def jobs(self) -> Response:
         """What is going on, as JSON."""
@@ -104,6 +110,13 @@ class StatusRoutes:
             )
         )
 
+    def report(self, run: str) -> Response:
+        """The report of a fine-tuning."""
+        report = self._reports.read(run)
+        if report is None:
+            return _html(report_missing_html(), 404)
+        return _html(report, policy=policy_of_report(report))
+
     async def _read_form(self, request: Request) -> tuple[bytes, str]:
         """The image file and the prompt of a posted form."""
         body = limited_stream(
@@ -131,5 +144,5 @@ class StatusRoutes:
         return image, prompt
 
 
-def _html(content: str, status: int = 200) -> Response:
-    return HTMLResponse(content, status, headers=_HEADERS)
+def _html(content: str, status: int = 200, *, policy: str = CONTENT_SECURITY_POLICY) -> Response:
+    return HTMLResponse(content, status, headers=_HEADERS | {"Content-Security-Policy": policy})

@@ -37,7 +37,8 @@ class TrainingSet:
     """Samples on disk.
 
     `frame_shares` has, for each mask that is not empty, the shares of the photo's edge and of the
-    photo that it covers. `labels` gives the label of a sample by its mask's path.
+    photo that it covers. `labels` and `task_ids` give the label and the task of a sample by its
+    mask's path.
     """
 
     train: tuple[SegmentationSample, ...]
@@ -46,6 +47,7 @@ class TrainingSet:
     frame_shares: tuple[tuple[float, float], ...]
     left_out: Mapping[str, LeftOut]
     labels: Mapping[Path, str]
+    task_ids: Mapping[Path, int]
 
 
 def write_training_set(
@@ -74,6 +76,7 @@ def write_training_set(
     tally = LeftOutTally()
     written: dict[str, list[SegmentationSample]] = {}
     labels: dict[Path, str] = {}
+    task_ids: dict[Path, int] = {}
     frame_shares: list[tuple[float, float]] = []
     for task_id, group in groupby(samples, key=lambda sample: sample.task_id):
         pause()
@@ -98,6 +101,7 @@ def write_training_set(
             path = directory / f"{digest[:16]}-{task_id}-{number}.png"
             _reduced(Image.fromarray(mask.astype(np.uint8) * 255), Image.Resampling.BOX).save(path)
             labels[path] = sample.label
+            task_ids[path] = task_id
             written.setdefault(digest, []).append(SegmentationSample(photo, sample.prompt, path))
         if digest in written and not photo.is_file():
             _reduced(image, Image.Resampling.LANCZOS).save(
@@ -111,6 +115,7 @@ def write_training_set(
         frame_shares=tuple(frame_shares),
         left_out=tally.left_out(),
         labels=labels,
+        task_ids=task_ids,
     )
 
 

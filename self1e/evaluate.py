@@ -1,9 +1,11 @@
 """Evaluation of a model on samples, by the published protocol (paper section 4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from self1e.dataset import SegmentationSample
@@ -38,7 +40,11 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, samples: Sequence[SegmentationSample], *, progress: bool = True
+    predictor: Predictor,
+    samples: Sequence[SegmentationSample],
+    *,
+    progress: bool = True,
+    seen: Callable[[NDArray[np.bool_]], None] = lambda _mask: None,
 ) -> Evaluation:
     """Segments every sample and compares; neighbours of one image are encoded once.
 
@@ -46,6 +52,7 @@ def evaluate(
         predictor: the model.
         samples: what to ask.
         progress: whether to show a progress bar.
+        seen: given each sample's mask, bool (H, W), of the pixels that count; none is kept here.
 
     Raises:
         SamplesError: a ground truth cannot be read.
@@ -55,7 +62,7 @@ def evaluate(
     accumulator = MetricsAccumulator()
     results = []
     with tqdm(total=len(samples), desc="evaluate", unit="sample", disable=not progress) as bar:
-        for result in _results(predictor, samples, accumulator):
+        for result in _results(predictor, samples, accumulator, seen):
             results.append(result)
             bar.update()
             bar.set_postfix(giou=f"{accumulator.result().giou:.3f}", refresh=False)
@@ -63,7 +70,10 @@ def evaluate(
 
 
 def _results(
-    predictor: Predictor, samples: Sequence[SegmentationSample], accumulator: MetricsAccumulator
+    predictor: Predictor,
+    samples: Sequence[SegmentationSample],
+    accumulator: MetricsAccumulator,
+    seen: Callable[[NDArray[np.bool_]], None],
 ) -> Iterator[SampleResult]:
     for path, group in groupby(samples, key=lambda sample: sample.image):
         about_image = list(group)
@@ -74,6 +84,7 @@ def _results(
             counted = sample.load_counted()
             if counted is not None:
                 mask, truth = mask & counted, truth & counted
+            seen(mask)
             yield SampleResult(
                 sample, accumulator.add(mask, truth), segmentation.score, not mask.any()
             )

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from backend.job_history import JobRecord, shown_image
+from backend.report_store import RunRecord
 from backend.status import RunningJob, Status
 from backend.status_page import (
     CONTENT_SECURITY_POLICY,
@@ -32,6 +33,7 @@ FULL = Status(
 def test_whatever_comes_from_others_is_escaped() -> None:
     for page in (
         status_html(FULL),
+        status_html(FULL, [RunRecord(EVIL, EVIL, 0.0, EVIL, (EVIL,))]),
         trial_html(EVIL, overlay=EVIL, score=0.5, found=True),
         trial_failed_html(EVIL),
     ):
@@ -52,6 +54,26 @@ def test_the_page_shows_queues_jobs_and_times() -> None:
         "1970-01-01",
     ):
         assert text in page
+
+
+def test_the_last_finetunings_are_shown_with_their_outcome_also_without_redis() -> None:
+    reasons = ("Worse.", "And wrong.")
+    for status in (FULL, Status(redis="away", model_version="demo-1")):
+        page = status_html(
+            status,
+            [
+                RunRecord("aa", "demo-1", 0.0, reasons=reasons),
+                RunRecord("bb", "demo-1", 0.0, "demo-1+1", reasons),
+                RunRecord("cc", "demo-1", 0.0, "demo-1+2"),
+            ],
+        )
+        for row in (
+            '<a href="reports/aa">aa</a></td><td>demo-1</td><td>refused</td>'
+            "<td>Worse. And wrong.</td>",
+            '<a href="reports/bb">bb</a></td><td>demo-1</td><td>published demo-1+1 by force</td>',
+            '<a href="reports/cc">cc</a></td><td>demo-1</td><td>published demo-1+2</td><td></td>',
+        ):
+            assert row in page
 
 
 def test_without_redis_the_page_says_so_and_still_has_the_form() -> None:

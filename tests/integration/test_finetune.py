@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.errors import VersionError
 from backend.finetune import main
 from backend.finetune_exit import FinetuneExit
 from backend.finetune_lock import training_lock
+from backend.report_store import ReportStore, RunRecord
 from backend.version_store import VersionStore
 from backend.versions import model_version
 from tests.annotated_export import write_export
@@ -50,6 +52,16 @@ def finetune(export: Path, *arguments: str) -> tuple[int, str]:
     return code, "\n".join(said)
 
 
+def report_of(data_dir: Path, said: str) -> tuple[RunRecord, str]:
+    """The only report, which the last line names."""
+    store = ReportStore(data_dir)
+    (record,) = store.recent(10)
+    report = store.read(record.run)
+    assert report is not None
+    assert said.splitlines()[-1] == f"report: {store.directory / record.run}.html"
+    return record, report
+
+
 def test_a_running_worker_answers_with_the_new_version_and_after_a_rollback_with_the_old(
     serve: Serve, port: int, model: Path, data_dir: Path, export: Path, environment: None
 ) -> None:
@@ -77,6 +89,14 @@ def test_a_running_worker_answers_with_the_new_version_and_after_a_rollback_with
         new = store.current()
         assert new.startswith(f"{base}+")
         assert f"published: {new}" in said
+        record, report = report_of(data_dir, said)
+        assert (record.parent, record.version, record.reasons) == (base, new, ())
+        assert f"Passed, and published as {new}." in report
+        assert "<td>Square</td><td>5</td><td>5</td>" in report
+        assert "Most improved" in report
+        assert 1 <= report.count('<img alt="after" src="data:image/jpeg;base64,') <= 5
+        assert "<svg" in report
+        assert f"backend.finetune --export {export} --image-root" in report
         wait_for_change(base, new)
         assert store.rollback() == base
         wait_for_change(new, base)
@@ -91,6 +111,10 @@ def test_what_forgets_is_refused_and_force_publishes_it_on_the_record(
     assert code == FinetuneExit.REFUSED
     assert "worse than the margin of 0.020" in said
     assert store.current() == store.base
+    record, report = report_of(data_dir, said)
+    assert record.version == ""
+    assert "worse than the margin of 0.020" in record.reasons[-1]
+    assert f"Not published: {store.base} goes on being served." in report
     # The trained adapter is still there: nothing is trained twice.
     code, said = finetune(export, "--steps", "20", "--force")
     assert code == FinetuneExit.PUBLISHED, said
@@ -98,6 +122,9 @@ def test_what_forgets_is_refused_and_force_publishes_it_on_the_record(
     assert version is not None
     assert version.forced
     assert "worse than the margin" in version.verdict
+    record, report = report_of(data_dir, said)
+    assert record.version == version.name
+    assert f"Published by force as {version.name}." in report
     metrics = store.metrics(version.name)
     assert metrics["general_measure"] == "agreement"
     assert metrics["held_out"]["photos"] == 5
@@ -112,6 +139,32 @@ def test_a_poisoned_set_is_refused(
     assert "look inverted" in said
     store = VersionStore(data_dir, model_version(str(model)))
     assert store.current() == store.base
+
+
+def test_a_version_that_comes_too_late_leaves_a_report_that_says_so(
+    data_dir: Path, export: Path, environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise VersionError("Another one is served by now.")
+
+    monkeypatch.setattr(VersionStore, "publish", too_late)
+    code, said = finetune(export, "--steps", "1", "--force")
+    assert code == FinetuneExit.FAILED
+    record, report = report_of(data_dir, said)
+    assert record.version == ""
+    assert record.reasons[-1] == "Another one is served by now."
+    assert "Another one is served by now." in report
+
+
+def test_a_report_that_cannot_be_written_fails_no_run(
+    model: Path, data_dir: Path, export: Path, environment: None
+) -> None:
+    (data_dir / "reports").touch()
+    code, said = finetune(export, "--steps", "1", "--force")
+    assert code == FinetuneExit.PUBLISHED
+    assert "no report: " in said.splitlines()[-1]
+    store = VersionStore(data_dir, model_version(str(model)))
+    assert store.current() != store.base
 
 
 def test_two_trainings_on_one_device_exclude_each_other(

@@ -209,7 +209,7 @@ def test_pages_are_guarded_by_basic_auth_and_served_under_the_secret(
     guarded = Settings.model_validate(settings.model_dump() | changes)
     right = {"Authorization": "Basic " + base64.b64encode(b"u:p").decode()}
     with TestClient(create_app(guarded, queue)) as client:
-        for path in ("/", "/jobs", "/metrics", "/trials/" + "0" * 64):
+        for path in ("/", "/jobs", "/metrics", "/trials/" + "0" * 64, "/reports/" + "0" * 16):
             for prefix in ("", "/s3cret-word"):
                 assert client.get(prefix + path).status_code == 401
                 reply = client.get(prefix + path, headers=right)

@@ -40,7 +40,8 @@ def test_figures_compare_masks_with_ground_truths(
         SegmentationSample(image, prompt, save_mask(truth, tmp_path / f"{i}.png"))
         for i, (prompt, truth) in enumerate(zip(PROMPTS, truths, strict=True))
     ]
-    evaluation = evaluate(tiny_predictor, samples, progress=False)
+    seen: list[NDArray[np.bool_]] = []
+    evaluation = evaluate(tiny_predictor, samples, progress=False, seen=seen.append)
     ious = [result.iou for result in evaluation.results]
     # In batches of other sizes a pixel whose logit is next to 0 may fall to the other side.
     assert ious == pytest.approx([1, 0, 0], abs=0.01)
@@ -49,6 +50,7 @@ def test_figures_compare_masks_with_ground_truths(
     union = masks[0].sum() + masks[1].size + masks[2].sum()
     assert evaluation.metrics.ciou == pytest.approx(masks[0].sum() / union, abs=0.01)
     assert [result.sample for result in evaluation.results] == samples
+    assert [iou(*pair) for pair in zip(seen, truths, strict=True)] == ious
     assert all(0 <= result.score <= 1 and not result.empty for result in evaluation.results)
 
 
