@@ -55,7 +55,7 @@ def test_photos_that_show_a_part_are_read_and_none_twice(directory: Path) -> Non
     assert list(parts) == ["wheel", "hood"]
     for part, mask in parts.items():
         assert mask.shape == (HEIGHT, WIDTH)
-        assert mask.any(axis=1).nonzero()[0].tolist() == [NUMBERS[part]]
+        assert np.flatnonzero(mask.any(axis=1)).tolist() == [NUMBERS[part]]
 
 
 def test_a_speck_is_no_part(directory: Path) -> None:
@@ -114,4 +114,4 @@ def test_samples_on_disk_are_the_marked_parts(
             assert counted is None
             continue
         assert counted is not None
-        assert (~counted).any(axis=1).nonzero()[0].tolist() == [HEIGHT - 1]
+        assert np.flatnonzero((~counted).any(axis=1)).tolist() == [HEIGHT - 1]
