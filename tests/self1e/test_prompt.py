@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from self1e.errors import PromptError
 from self1e.losses import IGNORE_LABEL
 from self1e.prompt import (
     TRAIN_ANSWERS,
     PromptBatch,
     PromptEncoder,
-    PromptError,
     chat_text,
     is_sentence,
     question,
