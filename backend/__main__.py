@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from backend import config_command, versions_command
+from backend.command_line import positive, settings_errors
 from backend.errors import LabelConfigError, VersionError
 from backend.settings import Settings
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve_parser = commands.add_parser("serve", help="run redis, workers and web together")
     serve_parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         default=1,
         metavar="N",
         help="worker processes, each with a model of its own in memory (default: 1)",
@@ -95,8 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for each in error.errors(include_input=False, include_url=False):
-            print(f"{'.'.join(map(str, each['loc']))}: {each['msg']}", file=sys.stderr)
+        print(settings_errors(error), file=sys.stderr)
         return 2
     # Each command imports what it needs: the web process must stay small, the help fast.
     if arguments.command == "serve":
@@ -157,13 +157,6 @@ def _config(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

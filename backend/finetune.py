@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from backend.command_line import positive, settings_errors
 from backend.errors import BackendError, TrainingRunsError
 from backend.export_images import ExportImages
 from backend.export_source import collect_export
@@ -79,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="publish whatever the comparison says")
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="most training steps (default: the recipe's)"
+        "--steps", type=positive, metavar="N", help="most training steps (default: the recipe's)"
     )
 
 
@@ -96,7 +99,11 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
     arguments = parser.parse_args(argv)
     if arguments.export is None and (arguments.image_root or arguments.label_config):
         parser.error("--image-root and --label-config go with --export")
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"{settings_errors(error)}\n")
+        return FinetuneExit.FAILED
     try:
         collected = collect(arguments, settings)
         say("\n".join(summary(collected)))

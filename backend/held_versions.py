@@ -65,7 +65,8 @@ class HeldVersions:
     def prepare(self, jobs: Sequence[SegmentJob]) -> None:
         """Encodes the images of jobs that are about to be run (`TaskPredictor.prepare`)."""
         for version, predictor in dict(self._held).items():
-            predictor.prepare([job for job in jobs if job.model_version == version])
+            if asked := [job for job in jobs if job.model_version == version]:
+                predictor.prepare(asked)
 
     @contextlib.contextmanager
     def follow(self) -> Iterator[None]:

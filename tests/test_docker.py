@@ -50,7 +50,7 @@ def test_each_service_that_is_built_names_a_stage_and_its_arguments() -> None:
             assert re.search(rf"^ARG {argument}\b", stage, re.M)
 
 
-@pytest.mark.parametrize("service", ["web", "worker"])
+@pytest.mark.parametrize("service", ["web", "worker", "trainer"])
 def test_the_backends_variables_are_settings(service: str) -> None:
     assert set(COMPOSE["services"][service]["environment"]) <= setting_variables()
 
@@ -88,7 +88,7 @@ def test_redis_can_be_reached_by_the_backend_only() -> None:
     assert services["redis"]["networks"] == ["queue"]
     assert "ports" not in services["redis"]
     members = [name for name, each in services.items() if "queue" in each.get("networks", [])]
-    assert sorted(members) == ["redis", "web", "worker"]
+    assert sorted(members) == ["redis", "trainer", "web", "worker"]
 
 
 def test_label_studio_is_the_one_that_is_tested() -> None:

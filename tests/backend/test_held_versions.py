@@ -100,6 +100,15 @@ def test_jobs_are_answered_by_the_version_they_ask_for_before_and_after_a_change
     assert load.loaded == [BASE, first]
 
 
+def test_images_are_prepared_by_the_version_that_is_asked_alone(store: VersionStore) -> None:
+    versions = HeldVersions(store, Loading())
+    first = publish(store)
+    versions.look()
+    versions.prepare([job(first)])
+    versions.prepare([job(BASE), job(first)])
+    assert versions.run(job(first))["model_version"] == first
+
+
 def test_a_version_nobody_knows_is_refused(store: VersionStore) -> None:
     versions = HeldVersions(store, Loading())
     with pytest.raises(PredictionFailedError, match="asks for model version other"):
