@@ -33,8 +33,8 @@ from self1e.training import Collator
 from self1e.view_store import DrawnExamples, PlannedView, ViewStore
 from tests.taught_photos import write_samples
 
-STEPS: Mapping[str, int] = {"kept": 20, "computed": 8, "full": 8}
-AIMS = {"step_kept_to_full": 1 / 2, "peak_kept_to_full": 1.0, "samples_computed_to_kept": 1 / 2}
+STEPS: Mapping[str, int] = {"kept": 12, "computed": 6, "full": 5}
+AIMS = {"step_kept_to_full": 1 / 2, "peak_kept_to_full": 1.0, "samples_computed_to_kept": 0.6}
 PHOTOS, BATCH_PHOTOS = 8, 4
 PROMPTS = ("the square", "the yellow thing", "the bright patch", "the box")
 WARM_UP_STEPS = 1  # memory is allocated
