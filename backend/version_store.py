@@ -98,7 +98,12 @@ class VersionStore:
             entries = sorted(self.directory.iterdir(), key=_by_number)
         except FileNotFoundError:
             return [self.base]
-        return [self.base] + [path.name for path in entries if (path / _ABOUT).is_file()]
+        # What a kill left half made begins with _NEW, and may be whole but for its name.
+        return [self.base] + [
+            path.name
+            for path in entries
+            if not path.name.startswith(_NEW) and (path / _ABOUT).is_file()
+        ]
 
     def adapter(self, name: str) -> Path | None:
         """Directory of a version's adapter; None for the base.

