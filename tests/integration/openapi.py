@@ -82,6 +82,7 @@ _OPERATIONS: dict[str, tuple[dict[str, Any] | None, dict[int, Any], set[int]]] =
     "/metrics": (None, {200: {"text/plain": {"schema": _TEXT}}}, set()),
     "/trials": ({"multipart/form-data": {"schema": _FORM}}, {303: None}, {400}),
     "/trials/{job_id}": (None, {200: _HTML, 404: _HTML}, set()),
+    "/reports/{run}": (None, {200: _HTML, 404: _HTML}, set()),
 }
 
 

@@ -17,6 +17,7 @@ from tests.e2e.conftest import CHROMIUM_FLAGS
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 OPEN = {"/health", "/{secret}/health", "/{secret}/webhook"}
+NOWHERE = {"job_id": "0" * 64, "run": "0" * 16}
 
 
 def test_every_route_wants_credentials_but_health_and_the_secret_webhook(
@@ -28,11 +29,11 @@ def test_every_route_wants_credentials_but_health_and_the_secret_webhook(
     with TestClient(app) as client:
         for route, methods in app.openapi()["paths"].items():
             for method in methods:
-                path = route.format(secret="s3cret-word", job_id="0" * 64)
+                path = route.format(secret="s3cret-word", **NOWHERE)
                 status = client.request(method, path, content=b"{}").status_code
                 assert (status == 401) is (route not in OPEN), route
                 if route.startswith("/{secret}"):
-                    guess = route.format(secret="guess", job_id="0" * 64)
+                    guess = route.format(secret="guess", **NOWHERE)
                     assert client.request(method, guess, content=b"{}").status_code == 401
                 asked.add(route)
         for path in ("/docs", "/redoc", "/openapi.json"):
