@@ -33,8 +33,7 @@ class DemoRecipe:
     guide_steps: int = 1000
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
     mask_logit: float = -0.405
-    """The logit that masks are cut at: a probability of 0.4, which gave the best held-out masks
-    together with the score below."""
-    min_score: float = 0.41
-    """The score below which nothing is answered; chosen on the held-out photos, where it leaves 0.7
-    of what is absent without a mask."""
+    """The logit that masks are cut at, a probability of 0.4: it gave the best held-out masks."""
+    min_presence: float = 0.7
+    """The presence below which nothing is answered: it leaves 0.7 of what is absent from the
+    held-out photos without a mask."""

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from self1e.errors import PromptError
-from self1e.predictor import Predictor, expected_iou
+from self1e.predictor import Predictor, expected_iou, presence
 
 PROMPTS = ["dog", "the left dog", "a red car", "person", "Is there a tree?"]
 
@@ -163,24 +163,31 @@ def test_expected_iou_is_that_of_the_mask_above_the_cut() -> None:
     assert expected_iou(logits, -math.inf) == pytest.approx(1.4 / 3)
 
 
-def test_a_mask_that_is_expected_to_be_bad_is_not_given(
+def test_presence_is_the_mean_of_the_likeliest_hundredth() -> None:
+    logits = torch.full((20, 15), logit(0.1))
+    logits[3, 4], logits[7, 8], logits[9, 1] = logit(0.9), logit(0.6), logit(0.3)
+    assert presence(logits) == pytest.approx(0.6)
+    assert presence(logits[:2, :2]) == pytest.approx(0.1)
+
+
+def test_a_mask_is_not_given_where_the_model_sees_nothing_that_fits(
     tiny_predictor: Predictor, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding = tiny_predictor.encode_image(photo)
-    found = tiny_predictor.segment(embedding, PROMPTS)
-    scores = sorted(each.score for each in found if each.mask.any())
-    bar = (scores[0] + scores[-1]) / 2
-    monkeypatch.setattr(tiny_predictor.model.config, "min_score", bar)
-    for before, after in zip(found, tiny_predictor.segment(embedding, PROMPTS), strict=True):
-        assert after.mask.any() == (before.mask.any() and before.score >= bar)
-        assert after.mask.shape == before.mask.shape
-        assert after.score == before.score or not after.mask.any()
+    (given,) = tiny_predictor.segment(embedding, ["dog"])
+    (seen,) = map(presence, tiny_predictor.probabilities(embedding, ["dog"]).logit())
+    assert given.mask.any()
+    for bar, is_given in ((seen - 1e-4, True), (seen + 1e-4, False)):
+        monkeypatch.setattr(tiny_predictor.model.config, "min_presence", bar)
+        (found,) = tiny_predictor.segment(embedding, ["dog"])
+        np.testing.assert_array_equal(found.mask, given.mask & is_given)
+        assert (found.score == given.score) is is_given
 
 
 def test_a_lower_threshold_lowers_the_bar_for_masks(
     tiny_predictor: Predictor, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny_predictor.model.config, "min_score", 1.0)
+    monkeypatch.setattr(tiny_predictor.model.config, "min_presence", 1.1)
     embedding = tiny_predictor.encode_image(photo)
     (usual,) = tiny_predictor.segment(embedding, ["dog"])
     (asked_for_more,) = tiny_predictor.segment(embedding, ["dog"], threshold=1e-9)
