@@ -25,14 +25,14 @@ class Self1eConfig(InternVLConfig):
     """InternVL's configuration, the id of the [SEG] token and how logits become masks.
 
     `mask_logit` is the logit above which a pixel belongs to a mask at the usual threshold, and
-    `min_presence` the presence below which a mask is not given (see `Predictor.segment`). The
-    published models cut at 0 and give all masks.
+    `min_confidence` the confidence below which a mask is not given (see `Predictor.segment`).
+    The published models cut at 0 and give all masks.
     """
 
     model_type = "self1e"
     seg_token_id: int = 0
     mask_logit: float = 0.0
-    min_presence: float = 0.0
+    min_confidence: float = 0.0
 
     @property
     def tile_size(self) -> int:

@@ -115,9 +115,9 @@ class Predictor:
     ) -> list[Segmentation]:
         """The light half: one mask per prompt, in the prompts' order.
 
-        A mask is not given if the model's `presence` of something that fits the prompt is below
-        its config's `min_presence`: the answer is empty then. A lower threshold asks for more, so
-        it lowers this bar with it.
+        A mask is not given if the model's `confidence` that something fits the prompt is below its
+        config's `min_confidence`: the answer is empty then. A lower threshold asks for more, so it
+        lowers this bar with it.
 
         Args:
             embedding: of the image to segment.
@@ -131,12 +131,12 @@ class Predictor:
         """
         config = self.model.config
         cut = torch.tensor(threshold, dtype=torch.float64).logit().item() + config.mask_logit
-        least = config.min_presence * threshold / _USUAL_THRESHOLD
+        least = config.min_confidence * threshold / _USUAL_THRESHOLD
         results: list[Segmentation] = []
         for start in range(0, len(prompts), self.batch_size):
             chunk = prompts[start : start + self.batch_size]
             for prompt, logits in zip(chunk, self._logits(embedding, chunk), strict=True):
-                if presence(logits) < least:
+                if confidence(logits, cut) < least:
                     mask = np.zeros(embedding.image_size, dtype=np.bool_)
                     score = _nothing_there(logits)
                 else:
@@ -196,17 +196,18 @@ def expected_iou(logits: Tensor, cut: float = 0.0) -> float:
     return float(intersection / union)
 
 
-def presence(logits: Tensor) -> float:
-    """How sure the model is that something fits the prompt, 0..1, whatever its size.
+def confidence(logits: Tensor, cut: float = 0.0) -> float:
+    """How sure the model is that what its mask shows is there, 0..1.
 
-    The mean probability of the likeliest hundredth of all places. The expected IoU would not do:
-    it is low for small things, which are told from their surroundings less sharply.
+    The lesser of the mask's expected IoU and the mean probability of the likeliest hundredth of all
+    places: a mask must be plausible as a whole, and some of it must be seen clearly.
 
     Args:
         logits: float (h, w).
+        cut: the logit above which a pixel belongs to the mask.
     """
     likeliest = logits.flatten().topk(max(1, logits.numel() // 100)).values
-    return float(likeliest.sigmoid().mean())
+    return min(expected_iou(logits, cut), float(likeliest.sigmoid().mean()))
 
 
 def _nothing_there(logits: Tensor) -> float:

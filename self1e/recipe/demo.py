@@ -80,7 +80,8 @@ def train_demo(data: Path, out: Path, recipe: DemoRecipe) -> dict[str, dict[str,
     _run_stage(learn_reading, model, tokenizer, out / "reading")
     curve = HeldOutCurve(encoder, kinds, out / "curve.jsonl", every=CURVE_STEPS, most=CURVE_SAMPLES)
     _learn_prompts(model, tokenizer, encoder, views, recipe, curve, out / "prompts")
-    model.config.mask_logit, model.config.min_presence = recipe.mask_logit, recipe.min_presence
+    model.config.mask_logit = recipe.mask_logit
+    model.config.min_confidence = recipe.min_confidence
     save_model(model.half(), tokenizer, out / "model")
     return held_out_figures(load_predictor(out / "model"), kinds)
 

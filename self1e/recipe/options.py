@@ -34,6 +34,6 @@ class DemoRecipe:
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
     mask_logit: float = -0.405
     """The logit that masks are cut at, a probability of 0.4: it gave the best held-out masks."""
-    min_presence: float = 0.7
-    """The presence below which nothing is answered: it leaves 0.7 of what is absent from the
+    min_confidence: float = 0.4
+    """The confidence below which nothing is answered: it leaves 0.7 of what is absent from the
     held-out photos without a mask."""

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from self1e.errors import PromptError
-from self1e.predictor import Predictor, expected_iou, presence
+from self1e.predictor import Predictor, confidence, expected_iou
 
 PROMPTS = ["dog", "the left dog", "a red car", "person", "Is there a tree?"]
 
@@ -163,11 +163,14 @@ def test_expected_iou_is_that_of_the_mask_above_the_cut() -> None:
     assert expected_iou(logits, -math.inf) == pytest.approx(1.4 / 3)
 
 
-def test_presence_is_the_mean_of_the_likeliest_hundredth() -> None:
+def test_confidence_wants_a_plausible_mask_and_a_clear_part_of_it() -> None:
     logits = torch.full((20, 15), logit(0.1))
     logits[3, 4], logits[7, 8], logits[9, 1] = logit(0.9), logit(0.6), logit(0.3)
-    assert presence(logits) == pytest.approx(0.6)
-    assert presence(logits[:2, :2]) == pytest.approx(0.1)
+    assert confidence(logits) == pytest.approx(expected_iou(logits))  # mostly unlikely places
+    logits = torch.full((20, 15), -50.0)
+    logits[3, 4] = logit(0.9)  # the likeliest hundredth is 3 places
+    assert expected_iou(logits) == pytest.approx(0.9)
+    assert confidence(logits) == pytest.approx(0.3)
 
 
 def test_a_mask_is_not_given_where_the_model_sees_nothing_that_fits(
@@ -175,10 +178,10 @@ def test_a_mask_is_not_given_where_the_model_sees_nothing_that_fits(
 ) -> None:
     embedding = tiny_predictor.encode_image(photo)
     (given,) = tiny_predictor.segment(embedding, ["dog"])
-    (seen,) = map(presence, tiny_predictor.probabilities(embedding, ["dog"]).logit())
+    (seen,) = map(confidence, tiny_predictor.probabilities(embedding, ["dog"]).double().logit())
     assert given.mask.any()
     for bar, is_given in ((seen - 1e-4, True), (seen + 1e-4, False)):
-        monkeypatch.setattr(tiny_predictor.model.config, "min_presence", bar)
+        monkeypatch.setattr(tiny_predictor.model.config, "min_confidence", bar)
         (found,) = tiny_predictor.segment(embedding, ["dog"])
         np.testing.assert_array_equal(found.mask, given.mask & is_given)
         assert (found.score == given.score) is is_given
@@ -187,7 +190,7 @@ def test_a_mask_is_not_given_where_the_model_sees_nothing_that_fits(
 def test_a_lower_threshold_lowers_the_bar_for_masks(
     tiny_predictor: Predictor, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny_predictor.model.config, "min_presence", 1.1)
+    monkeypatch.setattr(tiny_predictor.model.config, "min_confidence", 1.1)
     embedding = tiny_predictor.encode_image(photo)
     (usual,) = tiny_predictor.segment(embedding, ["dog"])
     (asked_for_more,) = tiny_predictor.segment(embedding, ["dog"], threshold=1e-9)
