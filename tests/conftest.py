@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from backend.label_studio_admin import LabelStudioAdmin
 from backend.label_studio_server import LabelStudioLogin, server_command, server_url
@@ -18,6 +19,17 @@ LABEL_STUDIO_PROGRAM = ROOT / ".venv-label-studio" / "bin" / "label-studio"
 SAMPLES = ROOT / "self1e" / "samples"
 LABEL_STUDIO_START_SECONDS = 300.0  # its database is made the first time
 BACKEND_START_SECONDS = 120.0  # a model is loaded
+
+# As root Chromium runs only without its sandbox; the others keep it from calling out.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # Names of settings that the developer's own environment may hold.
 SETTING_VARIABLES = ("SELF1E_", "LABEL_STUDIO_", "REDIS_URL", "BASIC_AUTH_", "HOST", "PORT")
@@ -144,6 +156,15 @@ def chromium_program() -> str:
     if program is None:
         pytest.fail("Browser tests need Chromium: `apt-get install chromium`.")
     return program
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_program: str) -> Iterator[Browser]:
+    """The one Chromium of this test run: Playwright runs only once in a thread."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_program, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 def _environment_without_settings() -> dict[str, str]:

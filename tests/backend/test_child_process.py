@@ -58,8 +58,10 @@ def test_stop_kills_a_program_that_does_not_listen(pipe: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_program_ends_when_its_parent_is_killed(pipe: Path, signum: signal.Signals) -> None:
+    # Started in the background, a test run may itself ignore SIGINT and hand that down.
     parent_code = (
-        "import sys; from backend.child_process import ChildProcess; "
+        "import signal, sys; from backend.child_process import ChildProcess; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
         "ChildProcess([sys.executable, '-c', *sys.argv[1:]]).wait()"
     )
     parent = subprocess.Popen(

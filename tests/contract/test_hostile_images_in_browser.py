@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from backend.images import decode_image
 from tests.contract.hostile_images import readable
-from tests.e2e.conftest import CHROMIUM_FLAGS
 
 # The middles of the four quarters, on white as Label Studio shows what is transparent.
 SHOW = """
@@ -38,12 +37,11 @@ async (encoded) => {
 TURNED_ANIMATIONS = ("APNG", "WEBP, animated")
 
 
-@pytest.fixture(scope="module")
-def page(chromium_program: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_program, args=CHROMIUM_FLAGS)
-        yield browser.new_page()
-        browser.close()
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def pixels_of(image: Image.Image) -> list[Any]:
