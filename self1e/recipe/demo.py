@@ -2,12 +2,15 @@
 
 Frozen vision features of augmented views are computed once; then the mask head learns words
 (`self1e.recipe.word_alignment`), the language model learns to bring a phrase to [SEG]
-(`self1e.recipe.phrase_reading`), and all but the vision tower learns to answer prompts.
+(`self1e.recipe.phrase_reading`), and all but the vision tower learns to answer prompts. What
+reads and draws by then teaches the vision tower: everything is trained together, on small views
+first and on full ones last (`self1e.recipe.whole_network`).
 Every stage leaves its result in the output directory and is passed over when it is there, so a
 stopped run goes on where it was.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,11 +29,12 @@ from self1e.recipe.options import DemoRecipe
 from self1e.recipe.photos import held_out, read_photos
 from self1e.recipe.phrase_reading import learn_to_read
 from self1e.recipe.phrases import corpus
+from self1e.recipe.whole_network import WholeStage, train_whole, whole_stages
 from self1e.recipe.word_alignment import align_words
 from self1e.weights import fill_model
 
 VISION_WEIGHTS = "vit_small_patch14.safetensors"
-CURVE_STEPS, CURVE_SAMPLES = 1000, 24
+CURVE_STEPS, CURVE_SAMPLES = 200, 24
 
 
 def train_demo(data: Path, out: Path, recipe: DemoRecipe) -> dict[str, dict[str, float]]:
@@ -51,10 +55,7 @@ def train_demo(data: Path, out: Path, recipe: DemoRecipe) -> dict[str, dict[str,
     photos = [photo for photo in all_photos if not held_out(photo)]
     tokenizer = build_tokenizer(corpus(recipe.seed))
     model = build_model(tokenizer, data / VISION_WEIGHTS)
-    model.internvl.model.vision_tower.requires_grad_(False)
     views = EncodedViews(photos, recipe, out)
-    views.prepare(model.eval())
-    model.train()
     encoder = PromptEncoder(tokenizer, model.config.tile_tokens)
 
     def learn_words() -> None:
@@ -76,10 +77,25 @@ def train_demo(data: Path, out: Path, recipe: DemoRecipe) -> dict[str, dict[str,
             learning_rate=recipe.reading_learning_rate,
         )
 
-    _run_stage(learn_words, model, tokenizer, out / "words")
-    _run_stage(learn_reading, model, tokenizer, out / "reading")
-    curve = HeldOutCurve(encoder, kinds, out / "curve.jsonl", every=CURVE_STEPS, most=CURVE_SAMPLES)
-    _learn_prompts(model, tokenizer, encoder, views, recipe, curve, out / "prompts")
+    def learn_prompts() -> None:
+        _learn_prompts(model, tokenizer, encoder, views, recipe, curve("prompts"), out / "prompts")
+
+    def curve(stage: str) -> HeldOutCurve:
+        path = out / f"curve-{stage}.jsonl"
+        return HeldOutCurve(encoder, kinds, path, every=CURVE_STEPS, most=CURVE_SAMPLES)
+
+    def learn_whole(stage: WholeStage) -> None:
+        train_whole(model, tokenizer, photos, stage, curve(stage.name), out / stage.name)
+
+    frozen = ("words", learn_words), ("reading", learn_reading), ("prompts", learn_prompts)
+    if not all(_is_done(out / name) for name, _ in frozen):
+        model.internvl.model.vision_tower.requires_grad_(False)
+        views.prepare(model.eval())
+        model.train()
+    for name, learn in frozen:
+        _run_stage(learn, model, tokenizer, out / name)
+    for stage in whole_stages(recipe):
+        _run_stage(partial(learn_whole, stage), model, tokenizer, out / stage.name)
     model.config.mask_logit = recipe.mask_logit
     model.config.min_confidence = recipe.min_confidence
     save_model(model.half(), tokenizer, out / "model")
@@ -90,11 +106,15 @@ def _run_stage(
     learn: Callable[[], None], model: Self1eModel, tokenizer: PreTrainedTokenizerBase, out: Path
 ) -> None:
     """Runs a stage and keeps its result, or loads the result if it is there."""
-    if (out / "config.json").is_file():
+    if _is_done(out):
         fill_model(model, out)
         return
     learn()
     save_model(model, tokenizer, out)
+
+
+def _is_done(out: Path) -> bool:
+    return (out / "config.json").is_file()
 
 
 def _learn_prompts(

@@ -80,10 +80,7 @@ class EncodedViews:
 
     def counted(self, index: int) -> torch.Tensor:
         """Float (h, w), 0 where a view's truth is not known."""
-        ignore = self._marks[index].ignore
-        if ignore is None:
-            return torch.ones(MASK_SIZE, MASK_SIZE)
-        return torch.from_numpy(~ignore).float()
+        return truth_known(self._marks[index])
 
     def phrase_batch(self, step: int) -> PhraseBatch:
         """The batch of a step of word alignment."""
@@ -92,7 +89,7 @@ class EncodedViews:
         return PhraseBatch(
             vision=self.features([index for index, _ in drawn]),
             phrases=[[target.prompt for target in targets] for _, targets in drawn],
-            masks=torch.stack([_masks(targets) for _, targets in drawn]),
+            masks=torch.stack([target_masks(targets) for _, targets in drawn]),
             counted=torch.stack([self.counted(index) for index, _ in drawn]),
         )
 
@@ -106,7 +103,7 @@ class EncodedViews:
         columns = rng.sample(range(tile_tokens), self._recipe.reading_image_tokens)
         return ReadingBatch(
             vision=self.features([index for index, _ in drawn]),
-            chats=[[_chat(phrase, rng) for phrase in row] for row in phrases],
+            chats=[[chat(phrase, rng) for phrase in row] for row in phrases],
             phrases=phrases,
             image_columns=torch.tensor(sorted(columns)),
         )
@@ -127,20 +124,28 @@ class DemoExamples(Dataset[TrainingExample]):
         index, targets = self._views.draw(rng, self._recipe.step_prompts)
         return GuidedExample(
             grid=(1, 1),
-            questions=[_chat(target.prompt, rng) for target in targets],
-            masks=_masks(targets),
+            questions=[chat(target.prompt, rng) for target in targets],
+            masks=target_masks(targets),
             counted=self._views.counted(index),
             vision=self._views.features([index]),
             phrases=[target.prompt for target in targets],
         )
 
 
-def _chat(phrase: str, rng: Random) -> tuple[str, str]:
+def chat(phrase: str, rng: Random) -> tuple[str, str]:
     """A user turn and an answer: mostly those of inference, at times the others."""
     if rng.random() < _USUAL_CHAT:
         return PHRASE_QUESTION.format(phrase), ANSWER
     return rng.choice(TRAIN_PHRASE_QUESTIONS).format(phrase), rng.choice(TRAIN_ANSWERS)
 
 
-def _masks(targets: Sequence[Target]) -> torch.Tensor:
+def target_masks(targets: Sequence[Target]) -> torch.Tensor:
+    """The prompts' truths, float (P, h, w)."""
     return torch.from_numpy(np.stack([target.mask for target in targets])).float()
+
+
+def truth_known(view: View) -> torch.Tensor:
+    """Float (h, w), 0 where a view's truth is not known."""
+    if view.ignore is None:
+        return torch.ones(MASK_SIZE, MASK_SIZE)
+    return torch.from_numpy(~view.ignore).float()

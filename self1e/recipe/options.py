@@ -32,6 +32,21 @@ class DemoRecipe:
     """Share of prompts that ask for what is not there."""
     guide_steps: int = 1000
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
+    sight_steps: int = 600
+    """Steps that train the vision tower too, on small views, where it costs a sixth."""
+    sight_views: int = 16
+    sight_size: int = 224
+    """Side of these views in pixels."""
+    focus_steps: int = 100
+    """Steps that train everything on views of the tile's full size."""
+    focus_views: int = 8
+    whole_prompts: int = 4
+    """Prompts about each view of both."""
+    tower_learning_rate: float = 1e-4
+    sight_learning_rate: float = 5e-4
+    """Of all but the tower; the focus stage has a third of both."""
+    loaders: int = 1
+    """Processes that make views while a step is computed."""
     mask_logit: float = -0.405
     """The logit that masks are cut at, a probability of 0.4: it gave the best held-out masks."""
     min_confidence: float = 0.4
