@@ -32,6 +32,13 @@ SHORT = DemoRecipe(
     step_prompts=2,
     warmup_steps=1,
     guide_steps=1,
+    sight_steps=2,
+    sight_views=2,
+    sight_size=112,
+    focus_steps=2,
+    focus_views=1,
+    whole_prompts=2,
+    loaders=0,
 )
 
 
@@ -59,12 +66,14 @@ def test_all_stages_lead_to_a_model_that_loads_and_stay_done(
 
     assert figures
     assert all(0 <= values["giou"] <= 1 for values in figures.values())
-    curve = json.loads((out / "curve.jsonl").read_text())
-    assert curve.keys() == {"step"} | figures.keys()
+    for stage in ("prompts", "sight", "focus"):
+        curve = json.loads((out / f"curve-{stage}.jsonl").read_text())
+        assert curve.keys() == {"step"} | figures.keys()
     assert load_predictor(out / "model").model.config.tile_size == network.TILE_SIZE
 
-    words = (out / "words" / "model.safetensors").stat().st_mtime_ns
+    stages = [out / name / "model.safetensors" for name in ("words", "prompts", "sight", "focus")]
+    written = [stage.stat().st_mtime_ns for stage in stages]
     torch.manual_seed(1)
     again = train_demo(data_dir, out, SHORT)
-    assert (out / "words" / "model.safetensors").stat().st_mtime_ns == words
+    assert [stage.stat().st_mtime_ns for stage in stages] == written
     assert again == figures
