@@ -4,7 +4,7 @@ Frozen vision features of augmented views are computed once; then the mask head 
 (`self1e.recipe.word_alignment`), the language model learns to bring a phrase to [SEG]
 (`self1e.recipe.phrase_reading`), and all but the vision tower learns to answer prompts. What
 reads and draws by then teaches the vision tower: everything is trained together, on small views
-first and on full ones last (`self1e.recipe.whole_network`).
+first and on full ones last, in two rounds (`self1e.recipe.whole_network`).
 Every stage leaves its result in the output directory and is passed over when it is there, so a
 stopped run goes on where it was.
 """

@@ -32,6 +32,8 @@ class DemoRecipe:
     """Share of prompts that ask for what is not there."""
     guide_steps: int = 1000
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
+    rounds: int = 2
+    """Times that sight and focus are trained, one after the other, each on new views."""
     sight_steps: int = 600
     """Steps that train the vision tower too, on small views, where it costs a sixth."""
     sight_views: int = 16
@@ -49,6 +51,6 @@ class DemoRecipe:
     """Processes that make views while a step is computed."""
     mask_logit: float = -0.405
     """The logit that masks are cut at, a probability of 0.4: it gave the best held-out masks."""
-    min_confidence: float = 0.4
+    min_confidence: float = 0.3
     """The confidence below which nothing is answered: it leaves 0.7 of what is absent from the
     held-out photos without a mask."""

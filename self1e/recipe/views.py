@@ -28,7 +28,7 @@ _PLAIN = 0.15  # share of planned views that are the photo as it is
 _SHOWN: Mapping[Source, float] = {
     "voc": 1.0,
     "ccp": 1.5,
-    "coco128": 6.0,
+    "coco128": 10.0,
     "people": 0.8,
     "davis": 3.0,
     "faces": 2.0,

@@ -1,7 +1,8 @@
 """Training of the whole network, the vision tower too, with the method's own loss.
 
 On two CPU cores a step of full-size views costs six times one of views of half the side, and the
-vision tower sees at both sizes. So most of it is learnt on small views.
+vision tower sees at both sizes. So most of it is learnt on small views. A second round, from the
+peak learning rate again, went on where the first had still been rising at its end.
 """
 
 from collections.abc import Sequence
@@ -57,8 +58,8 @@ class WholeStage:
     loaders: int
 
 
-def whole_stages(recipe: DemoRecipe) -> tuple[WholeStage, WholeStage]:
-    """The recipe's two stages: sight, on small views, and focus, on full ones."""
+def whole_stages(recipe: DemoRecipe) -> list[WholeStage]:
+    """The recipe's stages, two a round: sight, on small views, and focus, on full ones."""
 
     def stage(name: str, size: int, steps: int, views: int, rate: float) -> WholeStage:
         return WholeStage(
@@ -75,10 +76,16 @@ def whole_stages(recipe: DemoRecipe) -> tuple[WholeStage, WholeStage]:
             loaders=recipe.loaders,
         )
 
-    return (
-        stage("sight", recipe.sight_size, recipe.sight_steps, recipe.sight_views, 1.0),
-        stage("focus", TILE_SIZE, recipe.focus_steps, recipe.focus_views, _FOCUS_RATE),
-    )
+    stages = []
+    for number in range(1, recipe.rounds + 1):
+        sight = stage(
+            f"sight-{number}", recipe.sight_size, recipe.sight_steps, recipe.sight_views, 1.0
+        )
+        focus = stage(
+            f"focus-{number}", TILE_SIZE, recipe.focus_steps, recipe.focus_views, _FOCUS_RATE
+        )
+        stages += [sight, focus]
+    return stages
 
 
 def train_whole(

@@ -20,7 +20,9 @@ RECIPE = DemoRecipe(sight_steps=2, sight_views=2, sight_size=56, whole_prompts=2
 
 
 def test_small_views_come_first_and_full_ones_learn_slower() -> None:
-    sight, focus = whole_stages(DemoRecipe())
+    stages = whole_stages(DemoRecipe(rounds=2))
+    assert [stage.name for stage in stages] == ["sight-1", "focus-1", "sight-2", "focus-2"]
+    sight, focus = stages[:2]
     assert sight.size < focus.size == network.TILE_SIZE
     assert focus.learning_rate < sight.learning_rate
     assert focus.tower_learning_rate < sight.tower_learning_rate < sight.learning_rate
