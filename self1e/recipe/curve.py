@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from self1e.dataset import SegmentationSample, read_samples
@@ -15,6 +14,7 @@ from self1e.metrics import rank_correlation
 from self1e.model import Self1eModel
 from self1e.predictor import Predictor
 from self1e.prompt import PromptEncoder
+from self1e.recipe.precision import autocast
 
 
 def held_out_figures(
@@ -81,7 +81,7 @@ class HeldOutCurve(TrainerCallback):
         if model is None or state.global_step % self._every:
             return
         model.eval()
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with autocast(model.device.type):
             figures = held_out_figures(
                 Predictor(model, self._encoder), self._kinds, most=self._most
             )

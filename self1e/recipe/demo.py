@@ -29,6 +29,7 @@ from self1e.recipe.options import DemoRecipe
 from self1e.recipe.photos import held_out, read_photos
 from self1e.recipe.phrase_reading import learn_to_read
 from self1e.recipe.phrases import corpus
+from self1e.recipe.precision import bfloat16_pays
 from self1e.recipe.whole_network import WholeStage, train_whole, whole_stages
 from self1e.recipe.word_alignment import align_words
 from self1e.weights import fill_model
@@ -137,7 +138,7 @@ def _learn_prompts(
         adam_beta2=0.95,
         weight_decay=0.01,
         max_grad_norm=1.0,
-        bf16=True,
+        bf16=bfloat16_pays(model.device.type),
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
         logging_steps=50,

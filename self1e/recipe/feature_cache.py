@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from self1e.image import normalise
 from self1e.model import Self1eModel
+from self1e.recipe.precision import autocast
 
 _BATCH = 8
 
@@ -45,7 +46,7 @@ class FeatureCache:
             for start in range(self.done, total, _BATCH):
                 stop = min(start + _BATCH, total)
                 batch = normalise(np.stack([pixels(i) for i in range(start, stop)]))
-                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                with torch.inference_mode(), autocast("cpu"):
                     features = model.encode_vision(batch)
                 self._features[start:stop] = features.to(torch.float16).numpy()
                 self.done = stop

@@ -32,8 +32,6 @@ class DemoRecipe:
     """Share of prompts that ask for what is not there."""
     guide_steps: int = 1000
     """Steps over which the [SEG] query is drawn towards the phrase's own, less and less."""
-    rounds: int = 2
-    """Times that sight and focus are trained, one after the other, each on new views."""
     sight_steps: int = 600
     """Steps that train the vision tower too, on small views, where it costs a sixth."""
     sight_views: int = 16

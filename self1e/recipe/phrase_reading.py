@@ -21,6 +21,7 @@ from self1e.attention import additive_mask, blocked_attention
 from self1e.losses import answer_loss, answer_positions
 from self1e.model import Self1eModel
 from self1e.prompt import PromptEncoder
+from self1e.recipe.precision import autocast
 from self1e.recipe.word_alignment import phrase_query
 
 _TEMPERATURE = 0.07
@@ -139,7 +140,7 @@ def learn_to_read(
     smooth = 0.0
     progress = tqdm(range(steps), desc="reading", unit="step")
     for step in progress:
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with autocast(model.device.type):
             reading = read_phrases(model, tokenizer, encoder, draw(step))
         reading.loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmu
 from self1e.losses import BCE_WEIGHT, DICE_WEIGHT, mask_losses
 from self1e.mask_head import MaskLogits
 from self1e.model import Self1eModel, join_tiles
+from self1e.recipe.precision import autocast
 
 _SMOOTHED_STEPS = 100  # over which the shown loss is averaged
 
@@ -94,7 +95,7 @@ def align_words(
     progress = tqdm(range(steps), desc="words", unit="step")
     for step in progress:
         batch = draw(step)
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with autocast(model.device.type):
             logits = phrase_logits(model, tokenizer, batch)
         masks = batch.masks.flatten(0, 1)
         counted = batch.counted.repeat_interleave(batch.masks.shape[1], dim=0)

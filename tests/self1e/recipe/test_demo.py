@@ -32,7 +32,6 @@ SHORT = DemoRecipe(
     step_prompts=2,
     warmup_steps=1,
     guide_steps=1,
-    rounds=1,
     sight_steps=2,
     sight_views=2,
     sight_size=112,
@@ -72,7 +71,9 @@ def test_all_stages_lead_to_a_model_that_loads_and_stay_done(
         assert curve.keys() == {"step"} | figures.keys()
     assert load_predictor(out / "model").model.config.tile_size == network.TILE_SIZE
 
-    stages = [out / name / "model.safetensors" for name in ("words", "prompts", "sight-1", "focus-1")]
+    stages = [
+        out / name / "model.safetensors" for name in ("words", "prompts", "sight-1", "focus-2")
+    ]
     written = [stage.stat().st_mtime_ns for stage in stages]
     torch.manual_seed(1)
     again = train_demo(data_dir, out, SHORT)

@@ -20,9 +20,12 @@ RECIPE = DemoRecipe(sight_steps=2, sight_views=2, sight_size=56, whole_prompts=2
 
 
 def test_small_views_come_first_and_full_ones_learn_slower() -> None:
-    stages = whole_stages(DemoRecipe(rounds=2))
-    assert [stage.name for stage in stages] == ["sight-1", "focus-1", "sight-2", "focus-2"]
-    sight, focus = stages[:2]
+    sight, focus, again, last = whole_stages(DemoRecipe())
+    assert [stage.name for stage in (sight, focus)] == ["sight-1", "focus-1"]
+    assert [stage.name for stage in (again, last)] == ["sight-2", "focus-2"]
+    assert (again.size, last.size) == (sight.size, focus.size)
+    assert again.steps < sight.steps
+    assert again.learning_rate < sight.learning_rate
     assert sight.size < focus.size == network.TILE_SIZE
     assert focus.learning_rate < sight.learning_rate
     assert focus.tower_learning_rate < sight.tower_learning_rate < sight.learning_rate
