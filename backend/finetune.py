@@ -23,6 +23,7 @@ from backend.prompts_first import PromptsFirst
 from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.task_samples import ANNOTATORS_RULES
+from backend.training_group import dismiss, follow, leads
 from backend.training_samples import CollectedSamples
 
 _DESCRIPTION = "Learn from the annotations of a Label Studio project, or of a JSON export."
@@ -32,6 +33,8 @@ exit codes:
   1  it could not be done; the message says why
   3  what was learned is not better, or something was forgotten: the former version stays
   4  another training runs on this device
+
+several GPUs: accelerate launch --multi_gpu --num_processes N -m backend.finetune --project ID
 """
 _MOST_LABELS = 20
 _COMMAND = ("python", "-m", "backend.finetune")
@@ -105,16 +108,28 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
         sys.stderr.write(f"{settings_errors(error)}\n")
         return FinetuneExit.FAILED
     try:
-        collected = collect(arguments, settings)
-        say("\n".join(summary(collected)))
-        return (
-            FinetuneExit.PUBLISHED
-            if arguments.dry_run
-            else _learn(arguments, settings, collected, say, shlex.join([*_COMMAND, *argv]))
-        )
+        if leads():
+            return _lead(arguments, settings, say, shlex.join([*_COMMAND, *argv]))
+        follow(settings)
     except (BackendError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return FinetuneExit.BUSY if isinstance(error, TrainingRunsError) else FinetuneExit.FAILED
+    return FinetuneExit.PUBLISHED
+
+
+def _lead(
+    arguments: argparse.Namespace, settings: Settings, say: Callable[[str], None], command: str
+) -> int:
+    collected = collect(arguments, settings)
+    say("\n".join(summary(collected)))
+    code = (
+        FinetuneExit.PUBLISHED
+        if arguments.dry_run
+        else _learn(arguments, settings, collected, say, command)
+    )
+    # Where an error ends this process before, the launcher ends the others.
+    dismiss(settings)
+    return code
 
 
 def _learn(

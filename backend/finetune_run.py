@@ -27,6 +27,7 @@ from backend.image_embeddings import ImageSource
 from backend.report_pictures import HeldOutResult, draw_pictures, most_changed
 from backend.report_store import ReportStore, RunRecord
 from backend.settings import Settings
+from backend.training_group import SharedTraining, own_device, share
 from backend.training_samples import CollectedSamples
 from backend.training_set import TrainingSet, write_training_set
 from backend.version_store import ModelVersion, NewVersion, VersionStore
@@ -194,12 +195,19 @@ class _Run:
     def _train(self, data: TrainingSet) -> FinetuneResult:
         assert self._base is not None
         replay = [sample for at, group in _by_photo(self._replay) for sample in group if at]
-        result = finetune(
-            self._base,
+        training = SharedTraining(
             FinetuneData(data.train, data.validation, replay, self._former_prompts),
             self._directory,
             self._recipe,
-            parent=self._parent_adapter,
+            self._parent_adapter,
+        )
+        share(training, self._settings)
+        result = finetune(
+            self._base,
+            training.data,
+            training.out,
+            training.recipe,
+            parent=training.parent,
             pause=self._pause,
             progress=self._progress,
         )
@@ -328,7 +336,7 @@ class _Run:
         return load_adapted(
             self._settings.model,
             adapter,
-            device=self._settings.device,
+            device=own_device(self._settings),
             dtype=self._settings.dtype,
             max_tiles=self._settings.max_tiles,
         )

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ from self1e.view_store import DrawnExamples, PlannedView, ViewStore, plan_view
 
 Pause = Callable[[], None]
 Progress = Callable[[int, int], None]
+
+GROUP_WAIT = 24 * 3600
+"""Seconds that processes of one training wait for each other: one of them makes the views, and it
+waits for prompts."""
 
 _SMALL_WIDTH = 1024
 _TRAINER_STATE = "trainer_state.json"  # the last file of a checkpoint to be written
@@ -148,6 +153,8 @@ def finetune(
 ) -> FinetuneResult:
     """Trains an adapter, or goes on with it, or returns it if it is there.
 
+    In a group of processes (`accelerate launch`) each calls this, with the same `out`.
+
     Args:
         predictor: the base model, whose model is changed.
         data: what to learn from.
@@ -189,8 +196,9 @@ def _train(
         current = getattr(model, "activation_checkpointing_enable", None)
         (current or model.gradient_checkpointing_enable)({"use_reentrant": False})
     model.eval()
-    state = PartialState()
+    state = PartialState(cpu=model.device.type == "cpu", timeout=timedelta(seconds=GROUP_WAIT))
     with state.main_process_first():
+        checkpoint = last_checkpoint(out / "checkpoints")
         examples, validation = _prepare(
             predictor, data, out, recipe, pause, progress=state.is_main_process
         )
@@ -207,7 +215,8 @@ def _train(
         ],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=checkpoint)
+    state.wait_for_everyone()  # each has loaded the best checkpoint
     if trainer.is_world_process_zero():
         _keep_best(trainer, adapted, out)
     state.wait_for_everyone()
@@ -319,6 +328,8 @@ def _arguments(out: Path, recipe: FinetuneRecipe, device: torch.device) -> Train
         prediction_loss_only=True,
         label_names=["labels"],
         report_to="none",
+        ddp_timeout=GROUP_WAIT,
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=not sys.stderr.isatty(),

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -22,8 +23,10 @@ from self1e.finetuning import (
     taught_tokens,
 )
 from self1e.predictor import Predictor
+from tests.conftest import ROOT
 from tests.taught_photos import write_samples
 
+GROUP_OF_TWO = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
 RECIPE = FinetuneRecipe(
     adapter=AdapterOptions(rank=8, alpha=16),
     steps=60,
@@ -136,6 +139,60 @@ def test_killed_while_training_it_goes_on_and_ends_as_if_nothing_had_been(
 
 def fail() -> None:
     raise AssertionError("nothing is left to do")
+
+
+IN_A_GROUP = """
+import json, os, sys
+from dataclasses import replace
+from pathlib import Path
+from self1e import finetuning
+from self1e.checkpoint import load_predictor
+from self1e.finetuning import DrawnExamples, FinetuneData, finetune
+from tests.self1e.test_finetuning import SHORT
+from tests.taught_photos import write_samples
+
+drawn = []
+
+class Watched(DrawnExamples):
+    def __getitem__(self, index):
+        drawn.append(index)
+        return super().__getitem__(index)
+
+finetuning.DrawnExamples = Watched
+photos, out = Path(sys.argv[2]), Path(sys.argv[3])
+data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range(12, 13)))
+predictor = load_predictor(Path(sys.argv[1]), device="cpu")
+finetune(predictor, data, out, replace(SHORT, batch_photos=2))
+Path(f"{out}-{os.environ['RANK']}.json").write_text(json.dumps(drawn))
+"""
+
+
+@pytest.mark.timeout(900)
+def test_a_group_of_processes_shares_the_photos_and_learns_as_one_process_does(
+    tiny_directory: Path, tmp_path: Path
+) -> None:
+    photos, script, out = tmp_path / "photos", tmp_path / "in_a_group.py", tmp_path / "group"
+    script.write_text(IN_A_GROUP)
+    data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range(12, 13)))
+    group = subprocess.run(
+        [*GROUP_OF_TWO, str(script), str(tiny_directory), str(photos), str(out)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert group.returncode == 0, group.stderr.decode()
+    drawn = [json.loads((tmp_path / f"group-{rank}.json").read_text()) for rank in range(2)]
+    assert drawn[0][:4] == [0, 1, 4, 5]
+    assert sorted(drawn[0] + drawn[1]) == list(range(48))
+    recipe = replace(SHORT, batch_photos=4)
+    alone = finetune(load_predictor(tiny_directory, device="cpu"), data, tmp_path / "alone", recipe)
+    together = json.loads((out / "history.json").read_text())
+    losses = [
+        [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+        for history in (alone.history, together)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert {path.name for path in out.iterdir()} == {"adapter", "history.json"}
 
 
 def test_a_checkpoint_that_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
