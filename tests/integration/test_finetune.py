@@ -1,7 +1,9 @@
 """From accepted annotations to a served version, with a real (tiny) model."""
 
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.timeout(900)
 # A random model has nothing that is worth keeping: it may forget all.
 LENIENT = ("--margin", "1", "--steps", "40")
 CHANGE_SECONDS = 60
+THINK_SECONDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,33 @@ def test_a_running_worker_answers_with_the_new_version_and_after_a_rollback_with
         assert store.rollback() == base
         wait_for_change(new, base)
     assert not list((data_dir / "finetunes").glob("[0-9a-f]*"))
+
+
+def test_five_annotators_get_every_answer_while_it_learns(
+    serve: Serve, port: int, model: Path, data_dir: Path, export: Path, environment: None
+) -> None:
+    backend = serve(SELF1E_MODEL=str(model), SELF1E_PRIVATE_IMAGE_HOSTS="127.0.0.1")
+    learned = threading.Event()
+
+    with web_server(lambda _: Reply(body=photo())) as images, ThreadPoolExecutor(5) as annotators:
+
+        def annotate(number: int) -> int:
+            answers = 0
+            while not learned.wait(THINK_SECONDS):
+                prompt = f"the square {number} {answers}"
+                item = ask(f"http://127.0.0.1:{port}", f"{images.url}/{number}.png", prompt)
+                assert item["result"][0]["meta"]["prompt"] == prompt
+                answers += 1
+            return answers
+
+        read_until(backend, "Ready")
+        answered = [annotators.submit(annotate, number) for number in range(5)]
+        try:
+            code, said = finetune(export, *LENIENT)
+        finally:
+            learned.set()
+        assert code == FinetuneExit.PUBLISHED, said
+        assert all(answers.result() > 0 for answers in answered)
 
 
 def test_what_forgets_is_refused_and_force_publishes_it_on_the_record(
