@@ -49,6 +49,6 @@ class DemoRecipe:
     """Processes that make views while a step is computed."""
     mask_logit: float = -0.405
     """The logit that masks are cut at, a probability of 0.4: it gave the best held-out masks."""
-    min_confidence: float = 0.3
+    min_confidence: float = 0.4
     """The confidence below which nothing is answered: it leaves 0.7 of what is absent from the
     held-out photos without a mask."""
