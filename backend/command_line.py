@@ -16,6 +16,6 @@ def positive(text: str) -> int:
 def settings_errors(error: ValidationError) -> str:
     """One line per bad setting: its variable and what is wrong; never its value, maybe a secret."""
     return "\n".join(
-        f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+        f"{'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}"
         for each in error.errors(include_input=False, include_url=False)
     )

@@ -235,18 +235,14 @@ def _data_dir(directory: Path) -> Iterator[Finding]:
 
 
 def _access(settings: Settings) -> Iterator[Finding]:
-    is_local = settings.host in {"127.0.0.1", "::1", "localhost"}
-    if settings.basic_auth_user and not settings.basic_auth_pass.get_secret_value():
-        advice = "Set BASIC_AUTH_PASS, too."
-        yield Finding("problem", "access", "BASIC_AUTH_USER has an empty password", advice)
-    elif not is_local and not settings.basic_auth_user:
+    if not (settings.is_local or settings.basic_auth_user):
         yield Finding(
             "warning",
             "access",
             f"anybody who reaches {settings.host}:{settings.port} may use this backend",
             "Set BASIC_AUTH_USER and BASIC_AUTH_PASS, and enter them in Label Studio.",
         )
-    elif not is_local and not settings.webhook_secret.get_secret_value():
+    elif not (settings.is_local or settings.webhook_secret.get_secret_value()):
         yield Finding(
             "warning",
             "access",
@@ -254,4 +250,4 @@ def _access(settings: Settings) -> Iterator[Finding]:
             "Set SELF1E_WEBHOOK_SECRET and connect Label Studio to a URL with it.",
         )
     else:
-        yield Finding("ok", "access", "this machine only" if is_local else "guarded")
+        yield Finding("ok", "access", "this machine only" if settings.is_local else "guarded")

@@ -67,13 +67,6 @@ class QueueUnavailableError(BackendError):
     status = 503
 
 
-class PredictionTimeoutError(BackendError):
-    """The workers did not answer within the time budget; the job goes on."""
-
-    code = "prediction_timeout"
-    status = 504
-
-
 class PredictionFailedError(BackendError):
     """The worker ran the job and failed."""
 

@@ -15,7 +15,7 @@ def training_lock(data_dir: Path, device: str) -> Iterator[None]:
 
     Args:
         data_dir: the backend's data directory.
-        device: as in SELF1E_DEVICE.
+        device: its name (`self1e.checkpoint.device_name`).
 
     Raises:
         TrainingRunsError: another process trains on it.

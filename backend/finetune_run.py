@@ -34,7 +34,7 @@ from backend.version_store import ModelVersion, NewVersion, VersionStore
 from backend.versions import model_version
 from self1e.adapter import load_adapted
 from self1e.agreement import agreement, ask_former
-from self1e.checkpoint import CheckpointError
+from self1e.checkpoint import CheckpointError, device_name
 from self1e.dataset import SamplesError, SegmentationSample, read_samples
 from self1e.evaluate import evaluate
 from self1e.finetuning import FinetuneData, FinetuneRecipe, FinetuneResult, finetune
@@ -109,11 +109,11 @@ def run_finetune(
         VersionError: another version came to be served meanwhile.
         OSError: the disk is full or cannot be written.
     """
-    with training_lock(settings.data_dir, settings.device):
-        try:
+    try:
+        with training_lock(settings.data_dir, device_name(settings.device)):
             return _Run(settings, collected, options, say, pause, progress).run(images)
-        except (CheckpointError, SamplesError) as error:
-            raise FinetuneError(str(error)) from error
+    except (CheckpointError, SamplesError) as error:
+        raise FinetuneError(str(error)) from error
 
 
 class _Run:

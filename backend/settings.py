@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -162,3 +162,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="SELF1E_LOG_LEVEL", description="Least level that is logged."
     )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the web process."""
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @model_validator(mode="after")
+    def _basic_auth_is_whole(self) -> "Settings":
+        """One without the other would leave the backend open, or open to an empty password."""
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass.get_secret_value()):
+            raise ValueError("set both BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither")
+        return self

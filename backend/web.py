@@ -30,6 +30,13 @@ def run_web(settings: Settings) -> int:
     except ValueError as error:
         log_event(logger, logging.ERROR, str(error))
         return 1
+    if not (settings.basic_auth_user or settings.is_local):
+        log_event(
+            logger,
+            logging.WARNING,
+            "open to everybody who can reach it: set BASIC_AUTH_USER and BASIC_AUTH_PASS",
+            host=settings.host,
+        )
     log_event(logger, logging.INFO, "starting", host=settings.host, port=settings.port)
     uvicorn.run(
         app,

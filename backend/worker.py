@@ -130,4 +130,6 @@ def _default_batch_size(device: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_model_worker(Settings(), "worker"))
+    from backend.__main__ import main
+
+    sys.exit(main(["worker", *sys.argv[1:]]))

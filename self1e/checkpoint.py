@@ -92,6 +92,16 @@ def load_predictor(
     return Predictor(loaded, encoder, max_tiles=max_tiles)
 
 
+def device_name(device: str) -> str:
+    """The one name of a device that has several: "cpu" or "cuda:N".
+
+    Raises:
+        CheckpointError: there is no such device.
+    """
+    chosen = choose_device(device)
+    return chosen.type if chosen.type == "cpu" else f"{chosen.type}:{chosen.index or 0}"
+
+
 def choose_device(device: str) -> torch.device:
     """The device of a name, "auto" being CUDA if there is one.
 

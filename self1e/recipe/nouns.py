@@ -238,7 +238,6 @@ def _parse(lines: str) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]
         yield name, (name, *usual), seldom
 
 
-THINGS = frozenset(name for name, _, _ in _parse(_THINGS))
 WORN = frozenset(name for name, _, _ in _parse(_WORN))
 BODY = frozenset(name for name, _, _ in _parse(_BODY))
 USUAL_NOUNS: Mapping[str, tuple[str, ...]] = {

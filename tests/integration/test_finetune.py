@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from backend.errors import VersionError
 from backend.finetune import main
@@ -197,9 +198,17 @@ def test_a_report_that_cannot_be_written_fails_no_run(
     assert store.current() != store.base
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
 def test_two_trainings_on_one_device_exclude_each_other(
-    data_dir: Path, export: Path, environment: None, capsys: pytest.CaptureFixture[str]
+    device: str,
+    data_dir: Path,
+    export: Path,
+    environment: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("SELF1E_DEVICE", device)
     with training_lock(data_dir, "cpu"):
         code, _ = finetune(export)
     assert code == FinetuneExit.BUSY

@@ -13,6 +13,7 @@ from self1e.checkpoint import (
     CheckpointError,
     choose_device,
     choose_dtype,
+    device_name,
     load_model,
     load_predictor,
     save_model,
@@ -197,6 +198,14 @@ def test_damaged_tokenizer_is_an_error(copied: Path) -> None:
 def test_unknown_device_is_an_error(device: str) -> None:
     with pytest.raises(CheckpointError, match=device):
         choose_device(device)
+
+
+def test_a_device_has_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert {device_name(each) for each in ("auto", "cpu")} == {"cpu"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert {device_name(each) for each in ("auto", "cuda", "cuda:0")} == {"cuda:0"}
+    assert device_name("cuda:1") == "cuda:1"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
