@@ -15,8 +15,11 @@ from backend.errors import BackendError
 from backend.images import decode_image
 from backend.jobs import SegmentJob
 from backend.log import log_event
+from backend.small_image import SmallImage
 
 logger = logging.getLogger(__name__)
+
+_SMALL_IMAGES_BYTES = 4 * 2**20  # of a hundred images and more
 
 
 class Embedding(Protocol):
@@ -45,10 +48,11 @@ class ImageSource(Protocol):
 class EncodedImage:
     """An image's embedding and what it took; of several images at once, this one's share.
 
-    `digest` is the SHA-256 of the file.
+    `digest` is the SHA-256 of the file; `small` is None where only the embedding is still known.
     """
 
     embedding: Embedding
+    small: SmallImage | None
     digest: str
     is_cached: bool
     fetch_seconds: float
@@ -78,6 +82,7 @@ class ImageEmbeddings:
         self._images = images
         self._cache = cache
         self._max_megapixels = max_megapixels
+        self._small: EmbeddingCache[SmallImage] = EmbeddingCache(_SMALL_IMAGES_BYTES)
         self._prepared: dict[str, EncodedImage | BackendError] = {}
 
     def of(self, job: SegmentJob) -> EncodedImage:
@@ -113,15 +118,17 @@ class ImageEmbeddings:
         encoded = self._encode_files(new)
         encode_seconds = (time.monotonic() - start) / max(1, len(new))
         for id_, digest in digests.items():
-            embedding = cached[digest]
+            embedding, small = cached[digest], self._small.get(digest)
             if embedding is not None:
-                self._prepared[id_] = EncodedImage(embedding, digest, True, fetch_seconds, 0.0)
+                self._prepared[id_] = EncodedImage(
+                    embedding, small, digest, True, fetch_seconds, 0.0
+                )
                 continue
             result = encoded[digest]
             self._prepared[id_] = (
                 result
                 if isinstance(result, BackendError)
-                else EncodedImage(result, digest, False, fetch_seconds, encode_seconds)
+                else EncodedImage(result, small, digest, False, fetch_seconds, encode_seconds)
             )
 
     def _fetch(self, jobs: Sequence[SegmentJob]) -> dict[str, bytes]:
@@ -160,6 +167,7 @@ class ImageEmbeddings:
                     results[digest] = error
                 else:
                     good.append(digest)
+                    self._small.put(digest, SmallImage.of(image))
                     yield image
 
         embeddings: Sequence[Embedding] = self._encoder.encode_images(decoded())

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,8 @@ from backend.versions import model_version
 from self1e.errors import PromptError
 
 logger = logging.getLogger(__name__)
+
+Show = Callable[[str, bytes], None]
 
 
 class Segmentation(Protocol):
@@ -58,6 +60,7 @@ class TaskPredictor:
         *,
         model_version: str,
         max_megapixels: float,
+        show: Show = lambda _job_id, _jpeg: None,
     ) -> None:
         """Keeps its arguments.
 
@@ -67,8 +70,10 @@ class TaskPredictor:
             cache: embeddings by the SHA-256 of the image file.
             model_version: the only version that jobs may ask for.
             max_megapixels: largest image, in millions of pixels.
+            show: given each job's id and a small picture of its answer, a JPEG file.
         """
         self._predictor = predictor
+        self._show = show
         self._embeddings = ImageEmbeddings(predictor, images, cache, max_megapixels=max_megapixels)
         self.model_version = model_version
 
@@ -79,10 +84,11 @@ class TaskPredictor:
         predictor: Predictor,
         images: ImageSource | None = None,
         version: str | None = None,
+        show: Show = lambda _job_id, _jpeg: None,
     ) -> "TaskPredictor":
         """For a predictor that was loaded with these settings, and Label Studio's images.
 
-        `version` is its name if it is a trained one.
+        `version` is its name if it is a trained one; `show` is that of the class.
         """
         return cls(
             predictor,
@@ -91,6 +97,7 @@ class TaskPredictor:
             # Named after loading: only now is a model from the hub surely downloaded.
             model_version=version or model_version(settings.model),
             max_megapixels=settings.max_image_megapixels,
+            show=show,
         )
 
     def prepare(self, jobs: Sequence[SegmentJob]) -> None:
@@ -138,6 +145,8 @@ class TaskPredictor:
                 model_version=self.model_version,
             )
         ]
+        if image.small is not None:
+            self._show(job.id, image.small.with_masks([each.mask for each in segmentations]))
         log_event(
             logger,
             logging.INFO,

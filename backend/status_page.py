@@ -5,10 +5,11 @@ Its style and its script are the only ones that its Content-Security-Policy lets
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from html import escape
+from types import MappingProxyType
 
 from backend.job_history import JobRecord
 from backend.report_store import RunRecord
@@ -22,6 +23,7 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; }
 th { font-weight: 600; opacity: .7; } tr + tr { border-top: 1px solid #8884; }
+td img { display: block; min-width: 5rem; border-radius: 3px; }
 td { overflow-wrap: anywhere; } td a { white-space: nowrap; } img { max-width: 100%; }
 .bad { color: #c33; } .stale { opacity: .5; }
 form { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; }
@@ -72,14 +74,31 @@ class _Link:
     href: str
 
 
-_Cell = str | _Link
+@dataclass(frozen=True)
+class _Picture:
+    """A cell with a JPEG file in base64; empty without one."""
+
+    jpeg: str
 
 
-def status_html(status: Status, finetunings: Sequence[RunRecord] = ()) -> str:
-    """The page at /, with the last fine-tunings."""
+_Cell = str | _Link | _Picture
+
+
+def status_html(
+    status: Status,
+    finetunings: Sequence[RunRecord] = (),
+    thumbnails: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """The page at /.
+
+    Args:
+        status: what is going on.
+        finetunings: the last ones.
+        thumbnails: pictures of the last jobs by job, JPEG files in base64.
+    """
     parts = [
         f"<p>Model <b>{escape(status.model_version)}</b></p>",
-        *(_redis_away() if status.redis == "away" else _sections(status)),
+        *(_redis_away() if status.redis == "away" else _sections(status, thumbnails)),
         _table(
             "Last fine-tunings",
             ("ended", "report", "from", "outcome", "why"),
@@ -149,7 +168,7 @@ def _redis_away() -> list[str]:
     ]
 
 
-def _sections(status: Status) -> list[str]:
+def _sections(status: Status, thumbnails: Mapping[str, str]) -> list[str]:
     waiting = ", ".join(f"{count} {name}" for name, count in status.waiting.items())
     return [
         _table(
@@ -168,8 +187,8 @@ def _sections(status: Status) -> list[str]:
         ),
         _table(
             "Last jobs",
-            ("ended", "job", "queue", "prompts", "image", "result", "waited", "took", "worker"),
-            map(_recent_row, status.recent),
+            ("", "ended", "job", "queue", "prompts", "image", "result", "waited", "took", "worker"),
+            [(_Picture(thumbnails.get(job.job, "")), *_recent_row(job)) for job in status.recent],
         ),
     ]
 
@@ -194,7 +213,8 @@ def _failure_row(job: JobRecord) -> Sequence[str]:
 
 
 def _recent_row(job: JobRecord) -> Sequence[str]:
-    found = f"{job.regions} regions" if job.regions else "nothing there"
+    plural = "" if job.regions == 1 else "s"
+    found = f"{job.regions} region{plural}" if job.regions else "nothing there"
     return (
         _time(job.ended_at),
         job.job,
@@ -237,4 +257,7 @@ def _table(
 def _cell(cell: _Cell) -> str:
     if isinstance(cell, str):
         return escape(cell)
+    if isinstance(cell, _Picture):
+        source = f"data:image/jpeg;base64,{escape(cell.jpeg)}"
+        return f'<img alt="the answer" src="{source}">' if cell.jpeg else ""
     return f'<a href="{escape(cell.href)}">{escape(cell.text)}</a>'

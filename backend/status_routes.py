@@ -26,6 +26,7 @@ from backend.status_page import (
     trial_html,
     trial_waiting_html,
 )
+from backend.thumbnails import recent_thumbnails
 from backend.trials import find_trial, put_trial
 
 _HEADERS = {
@@ -69,7 +70,8 @@ class StatusRoutes:
     def page(self) -> Response:
         """What is going on, for people."""
         status = read_status(self._queue, self._version.name)
-        return _html(status_html(status, self._reports.recent(_SHOWN_REPORTS)))
+        reports = self._reports.recent(_SHOWN_REPORTS)
+        return _html(status_html(status, reports, recent_thumbnails(self._queue)))
 
     def jobs(self) -> Response:
         """What is going on, as JSON."""

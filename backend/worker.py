@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from backend.prediction import Predictor, TaskPredictor
 from backend.queue import JobQueue
 from backend.queue_worker import run_worker
 from backend.settings import Settings
+from backend.thumbnails import keep_thumbnail
 from backend.trial_worker import TrialPredictor, UploadsOr
 from backend.version_store import VersionStore
 from backend.versions import model_version
@@ -99,7 +101,8 @@ def serve_predictor(
     def load(version: str) -> TaskPredictor:
         adapter = store.adapter(version)
         adapted = predictor if adapter is None else _adapt(predictor, adapter)
-        return TaskPredictor.from_settings(settings, adapted, images, version)
+        show = partial(keep_thumbnail, queue)
+        return TaskPredictor.from_settings(settings, adapted, images, version, show)
 
     versions = HeldVersions(store, load)
     perform = TrialPredictor(versions, queue, max_megapixels=settings.max_image_megapixels).run

@@ -125,6 +125,27 @@ def test_a_prediction_holds_a_region_per_mask_that_is_not_empty(
     assert model.asked == [["left", "nothing"]]
 
 
+def test_a_small_picture_of_each_answer_is_shown_also_if_the_embedding_was_kept(
+    model: LeftHalf, files: Files
+) -> None:
+    shown: dict[str, bytes] = {}
+    predictor = TaskPredictor(
+        model,
+        files,
+        EmbeddingCache(MEBIBYTE),
+        model_version="test-1",
+        max_megapixels=1,
+        show=shown.__setitem__,
+    )
+    again = replace(JOB, prompts=JOB.prompts[:1])
+    predictor.run(JOB)
+    predictor.run(again)
+    assert list(shown) == [JOB.id, again.id]
+    for picture in shown.values():
+        left, right = np.asarray(Image.open(io.BytesIO(picture)))[3, [1, 6]].astype(int)
+        assert abs(left - right).max() > 30  # the mask is the left half
+
+
 def test_when_nothing_is_there_the_prediction_is_empty(predictor: TaskPredictor) -> None:
     prediction = predictor.run(replace(JOB, prompts=JOB.prompts[1:]))
     assert prediction == {"result": [], "score": 0.6, "model_version": "test-1"}

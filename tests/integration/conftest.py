@@ -7,16 +7,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 
+from backend.app import create_app
 from backend.jobs import SegmentJob
 from backend.label_config import MaskControl
 from backend.prompts import LabelledPrompt
 from backend.queue import JobQueue
 from backend.redis_server import embedded_redis
+from backend.service_process import free_port
 from backend.settings import Settings
 from tests.integration.scripted_worker import VERSION
 
@@ -159,3 +163,34 @@ def read_until(process: "subprocess.Popen[str]", text: str) -> str:
         if text in line:
             return lines
     pytest.fail(f"The output ended without {text!r}:\n{lines}")
+
+
+@pytest.fixture
+def page_url(settings: Settings, queue: JobQueue) -> Iterator[str]:
+    """The web application as its own process runs it."""
+    port = free_port()
+    config = uvicorn.Config(
+        create_app(settings, queue), port=port, log_config=None, server_header=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def colour_worker(settings: Settings, queue: JobQueue) -> Iterator[None]:
+    """A worker whose model sees colours."""
+    environment = os.environ | {"SELF1E_DATA_DIR": str(settings.data_dir)}
+    command = [sys.executable, "-m", "tests.contract.colour_worker"]
+    process = subprocess.Popen(command, env=environment)
+    yield
+    process.kill()
+    process.wait()

@@ -1,18 +1,12 @@
 """Who may ask for what, and that pages show what others wrote as text."""
 
-import threading
-from collections.abc import Iterator
-
-import pytest
 import requests
-import uvicorn
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser
 
 from backend.app import create_app
 from backend.job_history import JobRecord, record_job
 from backend.queue import JobQueue
-from backend.service_process import free_port
 from backend.settings import Settings
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -49,26 +43,6 @@ def test_replies_name_no_server_and_are_not_guessed_at(page_url: str) -> None:
             assert headers["x-content-type-options"] == "nosniff", path
         policy = session.get(page_url, timeout=60).headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
-
-
-@pytest.fixture
-def page_url(settings: Settings, queue: JobQueue) -> Iterator[str]:
-    """The web application as its own process runs it."""
-    port = free_port()
-    config = uvicorn.Config(
-        create_app(settings, queue), port=port, log_config=None, server_header=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            thread.join(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_what_others_wrote_does_not_run(page_url: str, queue: JobQueue, browser: Browser) -> None:

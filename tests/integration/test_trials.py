@@ -3,10 +3,7 @@
 import base64
 import html
 import io
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,17 +25,6 @@ SETTINGS = {"max_image_mb": 1}
 def client(settings: Settings, queue: JobQueue) -> Iterator[TestClient]:
     with TestClient(create_app(settings.model_copy(update=SETTINGS), queue)) as client:
         yield client
-
-
-@pytest.fixture
-def worker(settings: Settings, queue: JobQueue) -> Iterator[None]:
-    """A worker whose model sees colours."""
-    environment = os.environ | {"SELF1E_DATA_DIR": str(settings.data_dir)}
-    command = [sys.executable, "-m", "tests.contract.colour_worker"]
-    process = subprocess.Popen(command, env=environment)
-    yield
-    process.kill()
-    process.wait()
 
 
 def png(image: Image.Image) -> bytes:
@@ -71,7 +57,7 @@ def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
     return value
 
 
-def test_the_mask_is_shown_on_the_image(client: TestClient, worker: None) -> None:
+def test_the_mask_is_shown_on_the_image(client: TestClient, colour_worker: None) -> None:
     page = result(client, png(scene()), 'the "red" <square>')
     assert html.escape('the "red" <square>') in page
     assert "score 0.75" in page
@@ -83,13 +69,15 @@ def test_the_mask_is_shown_on_the_image(client: TestClient, worker: None) -> Non
     assert {each["image"] for each in recent} == {"upload:"}
 
 
-def test_when_nothing_is_found_the_image_is_shown_alone(client: TestClient, worker: None) -> None:
+def test_when_nothing_is_found_the_image_is_shown_alone(
+    client: TestClient, colour_worker: None
+) -> None:
     page = result(client, png(scene()), "green")
     assert "nothing there fits the prompt" in page
     assert picture(page).size == scene().size
 
 
-def test_what_is_no_image_fails_with_the_reason(client: TestClient, worker: None) -> None:
+def test_what_is_no_image_fails_with_the_reason(client: TestClient, colour_worker: None) -> None:
     assert "not an image that can be read" in result(client, b"text", "red")
 
 
