@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import requests
 from tqdm import tqdm
 
 from backend.child_process import ChildProcess
@@ -57,7 +56,6 @@ exit codes:
   1  a claim does not hold, or it could not be tried; the message says why
 """
 _UPLOAD_AT_ONCE = 20
-_CALL_SECONDS = 60.0
 _LEAD_SECONDS = 30.0  # Label Studio keeps how long an annotation took
 _STOP_SECONDS = 30.0
 
@@ -147,18 +145,10 @@ def annotated_project(url: str, api_key: str, photos: Sequence[PartPhoto]) -> in
     for start in range(0, len(paths), _UPLOAD_AT_ONCE):
         admin.upload_images(project, paths[start : start + _UPLOAD_AT_ONCE])
     by_name = {photo.path.name: photo for photo in photos}
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy for a server on this machine
-        session.headers["Authorization"] = f"Token {api_key}"
-        for task in tqdm(admin.tasks(project), desc="annotate", unit="photo"):
-            # An upload is named after the file, with some characters in front.
-            name = task["data"]["image"].rpartition("/")[2].partition("-")[2]
-            reply = session.post(
-                f"{url}/api/tasks/{task['id']}/annotations/",
-                json={"result": annotation_results(by_name[name]), "lead_time": _LEAD_SECONDS},
-                timeout=_CALL_SECONDS,
-            )
-            reply.raise_for_status()
+    for task in tqdm(admin.tasks(project), desc="annotate", unit="photo"):
+        # An upload is named after the file, with some characters in front.
+        name = task["data"]["image"].rpartition("/")[2].partition("-")[2]
+        admin.annotate(task["id"], annotation_results(by_name[name]), _LEAD_SECONDS)
     return project
 
 
