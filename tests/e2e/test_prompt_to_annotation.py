@@ -1,13 +1,14 @@
 """A person types a prompt in Label Studio and saves the mask: browser, server, backend, model."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-import requests
+from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
 from backend.demo_project import LABEL_CONFIG
+from backend.mask_cleanup import without_specks
+from self1e.checkpoint import load_predictor
+from self1e.image import load_image
 from tests.conftest import (
     SAMPLES,
     BackendStarter,
@@ -63,25 +64,11 @@ def test_the_mask_of_a_typed_prompt_is_saved_as_the_model_made_it(
     saved_mask = decoded(saved)
     assert saved_mask.shape == PHOTO_SIZE
     assert saved_mask.any()
-    np.testing.assert_array_equal(saved_mask, decoded(predicted_region(backend, task)))
+    np.testing.assert_array_equal(saved_mask, model_mask(PROMPT))
 
 
-def predicted_region(backend: RunningBackend, task: dict[str, Any]) -> dict[str, Any]:
-    """What the backend answers to the prompt when asked directly."""
-    typed = {
-        "id": "t1",
-        "type": "textarea",
-        "from_name": "prompt",
-        "to_name": "image",
-        "value": {"text": [PROMPT]},
-    }
-    body = {
-        "tasks": [{"id": task["id"], "data": task["data"]}],
-        "label_config": LABEL_CONFIG,
-        "params": {"context": {"result": [typed]}},
-    }
-    reply = requests.post(f"{backend.url}/predict", json=body, timeout=100)
-    reply.raise_for_status()
-    (prediction,) = reply.json()["results"]
-    (region,) = mask_regions(prediction["result"])
-    return region
+def model_mask(prompt: str) -> NDArray[np.bool_]:
+    """What the model itself answers, without the service around it; specks are never drawn."""
+    predictor = load_predictor("demo", device="cpu")
+    (found,) = predictor.segment(predictor.encode_image(load_image(PHOTO)), [prompt])
+    return without_specks(found.mask)
