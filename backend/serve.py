@@ -132,7 +132,7 @@ class _Supervisor:
         pause = self._back_off[name]
         self._back_off[name] = min(2 * pause, _LONGEST_BACK_OFF_SECONDS)
         log_event(
-            logger, logging.WARNING, "worker ended", worker=name, code=code, restart_in_s=pause
+            logger, logging.WARNING, "process ended", name=name, code=code, restart_in_s=pause
         )
         timer = threading.Timer(pause, self._events.put, [_Event("restart", name)])
         timer.daemon = True
