@@ -73,7 +73,7 @@ def test_every_secret_setting_is_taken_out(
         "basic_auth_pass": "basic-word",
         "webhook_secret": "webhook-word",
     }
-    configure_logging(Settings.model_validate(values))
+    configure_logging(Settings.model_validate(values | {"basic_auth_user": "studio"}))
     logger = logging.getLogger("backend.test")
     for value in values.values():
         log_event(logger, logging.WARNING, f"it is {value}", detail=value)
