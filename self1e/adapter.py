@@ -28,6 +28,7 @@ from self1e.predictor import Predictor
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 _LANGUAGE, _VISION = "language_model", "vision_tower"
+_MASK_HEAD, _PROJECTOR = "mask_head", "multi_modal_projector"
 _TOKENS, _TOKEN_ROWS = "embed_tokens", "trainable_tokens_delta"
 _LISTED_NAMES = 5
 
@@ -48,6 +49,8 @@ class AdapterOptions:
     """Share of a LoRA layer's inputs that a step leaves out, 0..1."""
     vision: bool = False
     """Whether the vision tower's layers are trained too."""
+    projector: bool = False
+    """Whether the projector is trained too, in full: a narrow one drops what it was not taught."""
 
 
 def add_adapter(
@@ -71,8 +74,11 @@ def add_adapter(
     tokens = {int(id_) for id_ in token_ids} | {model.config.seg_token_id}
     tokens |= set() if before is None else set(_token_ids(before))
     vision_before = before is not None and _VISION in str(before.target_modules)
-    # Small updates would be lost in half precision; autocast still computes in it.
-    model.mask_head.float()
+    whole = _whole_modules(options, before)
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in whole:
+            # Small updates would be lost in half precision; autocast still computes in it.
+            module.float()
     adapted = _wrap(
         model,
         LoraConfig(
@@ -80,7 +86,7 @@ def add_adapter(
             lora_alpha=options.alpha if before is None else before.lora_alpha,
             lora_dropout=options.dropout if before is None else before.lora_dropout,
             target_modules=_linear_layers(model, vision=options.vision or vision_before),
-            modules_to_save=["mask_head"],
+            modules_to_save=whole,
             trainable_token_indices={_TOKENS: sorted(tokens)},
         ),
     )
@@ -158,6 +164,12 @@ def adapt(base: Predictor, adapter: Path) -> Predictor:
     return Predictor(model, base.encoder, max_tiles=base.max_tiles, batch_size=base.batch_size)
 
 
+def _whole_modules(options: AdapterOptions, before: LoraConfig | None) -> list[str]:
+    """Names of what is trained in full."""
+    wanted = {_MASK_HEAD, *([_PROJECTOR] if options.projector else [])}
+    return sorted(wanted | set((before and before.modules_to_save) or ()))
+
+
 def _linear_layers(model: Self1eModel, *, vision: bool) -> str:
     """A regular expression of the names of the linear layers that LoRA goes on."""
     towers = (_LANGUAGE, _VISION) if vision else (_LANGUAGE,)
@@ -219,7 +231,7 @@ def _continue_from(
             place = torch.tensor([ids_now.index(id_) for id_ in ids_before])
             stored[name] = now[name].detach().cpu().index_copy(0, place, rows.to(now[name].dtype))
     _check_fit(parent, stored, now, complete=False)
-    _fill(adapted, stored)
+    _fill(adapted, now | stored)
 
 
 def _fill(adapted: PeftModel, stored: dict[str, Tensor]) -> None:

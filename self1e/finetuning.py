@@ -34,9 +34,10 @@ from self1e.adapter import (
 )
 from self1e.dataset import SegmentationSample
 from self1e.model import Self1eModel
+from self1e.precision import bfloat16_pays
 from self1e.predictor import Predictor
 from self1e.prompt import PromptEncoder
-from self1e.replay import SAMPLE_PHOTOS, replay_prompts
+from self1e.replay import REPLAY_PHOTOS, SAMPLE_PHOTOS, replay_prompts
 from self1e.taught_views import PhotoLesson, lessons
 from self1e.training import Collator, SegmentationTrainer
 from self1e.view_store import DrawnExamples, PlannedView, ViewStore, plan_view
@@ -68,9 +69,11 @@ class FinetuneRecipe:
     """Prompts with a truth about each of them, at most."""
     replayed_prompts: int = 2
     """Prompts with a former answer about each of them."""
-    replay_share: float = 0.15
+    replay_share: float = 0.25
     """Share of the photos that teach nothing new."""
     views_per_photo: int = 6
+    views_per_package_photo: int = 5
+    """Of the photos that come with the package, about which nothing new is taught."""
     most_views: int = 2000
     """Fewer views per photo are made if there were more of them than this, 1 MB each."""
     kept_answers: int = 6
@@ -99,13 +102,13 @@ class FinetuneRecipe:
         cuda = model.device.type == "cuda"
         small = model.config.width < _SMALL_WIDTH
         own: dict[str, Any] = {
-            "adapter": AdapterOptions(vision=cuda)
+            "adapter": AdapterOptions(vision=cuda, projector=True)
             if small
             else AdapterOptions(rank=64, alpha=128, vision=cuda),
             "learning_rate": 1e-3 if small else 1e-4,
             "prompt_tokens": small,
             "keep_vision": not cuda,
-            "bf16": cuda,
+            "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),
             "gradient_checkpointing": cuda and not small,
         }
         return cls(**(own | changes))
@@ -259,19 +262,23 @@ def _prepare(
     prompts = replay_prompts({sample.prompt for sample in data.train}, data.former_prompts)
     every = max(1, min(recipe.views_per_photo, recipe.most_views // (len(taught) + len(known))))
 
-    def views(lesson: PhotoLesson, answers: int) -> list[PlannedView]:
+    def views(lesson: PhotoLesson, count: int, answers: int) -> list[PlannedView]:
         return [
-            plan_view(lesson, number, prompts, answers, seed=recipe.seed) for number in range(every)
+            plan_view(lesson, number, prompts, answers, seed=recipe.seed) for number in range(count)
         ]
 
     plan: list[PlannedView] = []
     photos = []
     for lesson in taught:
         photos.append(range(len(plan), len(plan) + every))
-        plan += views(lesson, recipe.kept_answers)
+        plan += views(lesson, every, recipe.kept_answers)
     new = len(plan)
-    for lesson in [*known, *(PhotoLesson(photo, ()) for photo in SAMPLE_PHOTOS)]:
-        plan += views(lesson, recipe.kept_answers if lesson.samples else 2 * recipe.kept_answers)
+    for lesson in known:
+        plan += views(lesson, every, recipe.kept_answers)
+    for photo in (*SAMPLE_PHOTOS, *REPLAY_PHOTOS):
+        plan += views(
+            PhotoLesson(photo, ()), recipe.views_per_package_photo, 2 * recipe.kept_answers
+        )
 
     def store(name: str, planned: list[PlannedView]) -> ViewStore:
         made = ViewStore(

@@ -17,6 +17,8 @@ CE_WEIGHT, BCE_WEIGHT, DICE_WEIGHT = 1.0, 2.0, 0.5
 TARGET_SHORT_SIDE = 128
 IGNORE_LABEL = -100
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
+SOFT_WEIGHT = 1.5
+"""Of the BCE of a mask whose target is soft: it lacks dice, most of another mask's gradient."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +65,34 @@ def mask_losses(
     logits: Sequence[MaskLogits],
     targets: Sequence[Tensor],
     counted: Sequence[Tensor | None] | None = None,
+    soft: Sequence[Tensor] | None = None,
 ) -> MaskLosses:
     """BCE and dice, averaged over all masks.
+
+    A soft target is another model's probabilities. Its BCE is least where it is met; dice is least
+    where each pixel is decided, so that it would teach to be sure of what the other was not.
 
     Args:
         logits: runs of masks that share a size.
         targets: for each run float (N, H, W) in 0..1, short side at most 128 (`reduce_target`).
         counted: for each run float (N, H, W), 0 where a pixel does not count; None counts all.
+        soft: for each run bool (N,), True where the target is soft; None: nowhere.
     """
     masks = max(1, sum(len(run) for run in targets))
     bce = torch.zeros((), device=targets[0].device)
     dice = torch.zeros((), device=targets[0].device)
     weights = counted or [None] * len(targets)
-    for run, target, weight in zip(logits, targets, weights, strict=True):
+    marks = soft or [torch.zeros(len(run), dtype=torch.bool, device=run.device) for run in targets]
+    for run, target, weight, mark in zip(logits, targets, weights, marks, strict=True):
         for scale in (run.final, run.low):
             resized = _resize(scale.float(), (target.shape[-2], target.shape[-1]))
-            bce = bce + _bce(resized, target, weight).sum() / masks
-            dice = dice + _dice(resized, target, weight).sum() / masks
+            bce = bce + (_bce(resized, target, weight) * _bce_weight(mark)).sum() / masks
+            dice = dice + _dice(resized, target, weight)[~mark].sum() / masks
     return MaskLosses(bce, dice)
+
+
+def _bce_weight(soft: Tensor) -> Tensor:
+    return 1 + (SOFT_WEIGHT - 1) * soft
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -211,6 +211,7 @@ class Self1eModel(PreTrainedModel):
         pixel_values: Tensor | None = None,
         vision: Tensor | None = None,
         position_ids: Tensor | None = None,
+        soft: Sequence[Tensor] | None = None,
     ) -> TrainOutput:
         """One training step's loss on B prompts over N images.
 
@@ -225,6 +226,7 @@ class Self1eModel(PreTrainedModel):
             pixel_values: the images' tiles in order, float (sum of T, 3, S, S).
             vision: the tiles' F_V0 instead, if it was computed before, (sum of T, N0, Cv).
             position_ids: as in `segment`.
+            soft: for each image bool (P,), True where a mask is another model's probabilities.
         """
         if vision is None:
             if pixel_values is None:
@@ -249,7 +251,8 @@ class Self1eModel(PreTrainedModel):
         output = self.segment(images, input_ids, attention_mask, position_ids)
         predicts, tokens = answer_positions(labels)
         ce = answer_loss(self.token_logits(output.hidden[predicts]), tokens)
-        mask = mask_losses(output.masks, targets, weights)
+        marks = None if soft is None else [torch.cat(list(soft[run])) for run in runs]
+        mask = mask_losses(output.masks, targets, weights, marks)
         return TrainOutput(
             loss=weighted_total(ce, mask),
             ce=ce,

@@ -17,7 +17,10 @@ SAMPLE_PHOTOS = tuple(
     Path(__file__).parent / "samples" / f"{name}.jpg"
     for name in ("astronaut", "cat", "coffee", "photographer")
 )
-"""Photos that come with the package."""
+"""Photos that come with the package, for whoever tries it."""
+
+REPLAY_PHOTOS = tuple(sorted((Path(__file__).parent / "replay_photos").glob("*.jpg")))
+"""Photos that come with the package for fine-tuning to ask about: people in streets."""
 
 GENERAL_PROMPTS = tuple(
     f"the {noun}"

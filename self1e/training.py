@@ -24,6 +24,7 @@ class TrainingExample:
         counted: float (h, w), 0 where a pixel does not count.
         pixel_values: float (T, 3, S, S), unless `vision` is given.
         vision: F_V0 of a frozen vision tower, float (T, N0, Cv).
+        soft: bool (P,), True where a mask is another model's probabilities; None: nowhere.
     """
 
     grid: tuple[int, int]
@@ -32,6 +33,7 @@ class TrainingExample:
     counted: Tensor
     pixel_values: Tensor | None = None
     vision: Tensor | None = None
+    soft: Tensor | None = None
 
 
 class Collator:
@@ -62,11 +64,19 @@ class Collator:
         }
         pixels = [e.pixel_values for e in ordered if e.pixel_values is not None]
         vision = [e.vision for e in ordered if e.vision is not None]
+        if any(example.soft is not None for example in ordered):
+            batch["soft"] = [_marks(example) for example in ordered]
         if pixels:
             batch["pixel_values"] = torch.cat(pixels)
         if vision:
             batch["vision"] = torch.cat(vision)
         return batch
+
+
+def _marks(example: TrainingExample) -> Tensor:
+    if example.soft is None:
+        return torch.zeros(len(example.masks), dtype=torch.bool)
+    return example.soft
 
 
 class SegmentationTrainer(Trainer):

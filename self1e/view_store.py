@@ -83,7 +83,11 @@ class ViewStore(Dataset[TrainingExample]):
         ):
             if not self._path(index).is_file():
                 pause()
-                self._write(index, model)
+                # What is trained of a model in half precision is in single precision by now.
+                with torch.autocast(
+                    model.device.type, torch.bfloat16, enabled=model.dtype != torch.float32
+                ):
+                    self._write(index, model)
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -119,6 +123,7 @@ class ViewStore(Dataset[TrainingExample]):
             counted=tensors["counted"].float(),
             pixel_values=None if self._keep_vision else tensors["tiles"].float(),
             vision=tensors["tiles"].float() if self._keep_vision else None,
+            soft=torch.tensor([at >= about["known"] for at in asked], dtype=torch.bool),
         )
 
     @torch.inference_mode()

@@ -12,9 +12,9 @@ from self1e.dataset import SegmentationSample, read_samples
 from self1e.evaluate import evaluate
 from self1e.metrics import rank_correlation
 from self1e.model import Self1eModel
+from self1e.precision import autocast
 from self1e.predictor import Predictor
 from self1e.prompt import PromptEncoder
-from self1e.recipe.precision import autocast
 
 
 def held_out_figures(

@@ -19,6 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from self1e.checkpoint import load_predictor, save_model
 from self1e.model import Self1eModel
+from self1e.precision import bfloat16_pays
 from self1e.prompt import PromptEncoder
 from self1e.recipe.curve import HeldOutCurve, held_out_figures
 from self1e.recipe.encoded_views import DemoExamples, EncodedViews
@@ -29,7 +30,6 @@ from self1e.recipe.options import DemoRecipe
 from self1e.recipe.photos import held_out, read_photos
 from self1e.recipe.phrase_reading import learn_to_read
 from self1e.recipe.phrases import corpus
-from self1e.recipe.precision import bfloat16_pays
 from self1e.recipe.whole_network import WholeStage, train_whole, whole_stages
 from self1e.recipe.word_alignment import align_words
 from self1e.weights import fill_model

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from self1e.image import normalise
 from self1e.model import Self1eModel
-from self1e.recipe.precision import autocast
+from self1e.precision import autocast
 
 _BATCH = 8
 

@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmu
 from self1e.attention import additive_mask, blocked_attention
 from self1e.losses import answer_loss, answer_positions
 from self1e.model import Self1eModel
+from self1e.precision import autocast
 from self1e.prompt import PromptEncoder
-from self1e.recipe.precision import autocast
 from self1e.recipe.word_alignment import phrase_query
 
 _TEMPERATURE = 0.07

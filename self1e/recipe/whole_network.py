@@ -15,13 +15,13 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from self1e.mask_head import UPSCALE
 from self1e.model import Self1eModel
+from self1e.precision import bfloat16_pays
 from self1e.prompt import PromptEncoder
 from self1e.recipe.curve import HeldOutCurve
 from self1e.recipe.fresh_views import FreshExamples
 from self1e.recipe.network import PATCH_SIZE, TILE_SIZE
 from self1e.recipe.options import DemoRecipe
 from self1e.recipe.photos import Photo
-from self1e.recipe.precision import bfloat16_pays
 from self1e.training import Collator, SegmentationTrainer
 
 FROZEN_LAYERS = 4  # of the tower, whose edges and textures serve as they are

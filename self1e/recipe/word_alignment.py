@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmu
 from self1e.losses import BCE_WEIGHT, DICE_WEIGHT, mask_losses
 from self1e.mask_head import MaskLogits
 from self1e.model import Self1eModel, join_tiles
-from self1e.recipe.precision import autocast
+from self1e.precision import autocast
 
 _SMOOTHED_STEPS = 100  # over which the shown loss is averaged
 

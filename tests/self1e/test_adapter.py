@@ -36,10 +36,15 @@ def logits(model: torch.nn.Module, encoder: PromptEncoder, photo: Image.Image) -
 
 
 def trained_adapter(
-    model: Self1eModel, directory: Path, *, vision: bool = True, parent: Path | None = None
+    model: Self1eModel,
+    directory: Path,
+    *,
+    vision: bool = True,
+    projector: bool = False,
+    parent: Path | None = None,
 ) -> None:
     """Moves all that an adapter may move, and saves it."""
-    options = AdapterOptions(rank=4, alpha=8, vision=vision)
+    options = AdapterOptions(rank=4, alpha=8, vision=vision, projector=projector)
     adapted = add_adapter(model, options, {300, 301}, parent)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -72,19 +77,23 @@ def test_a_new_adapter_changes_nothing_and_trains_what_it_should(
     assert rows.shape[0] == 2  # [SEG] and 300
 
 
+@pytest.mark.parametrize("projector", [False, True])
 def test_a_merged_adapter_answers_as_the_trained_model(
     tiny_model: Self1eModel,
     tiny_directory: Path,
     tiny_predictor: Predictor,
     photo: Image.Image,
     tmp_path: Path,
+    projector: bool,
 ) -> None:
     base = logits(again(tiny_directory), tiny_predictor.encoder, photo)
-    trained_adapter(tiny_model, tmp_path)
+    trained_adapter(tiny_model, tmp_path, projector=projector)
     trained = logits(tiny_model, tiny_predictor.encoder, photo)
     assert {path.name for path in tmp_path.iterdir()} == {ADAPTER_CONFIG, ADAPTER_WEIGHTS}
     merged = merge_adapter(again(tiny_directory), tmp_path)
     after = logits(merged, tiny_predictor.encoder, photo)
+    moved = any("projector" in name for name in load_file(tmp_path / ADAPTER_WEIGHTS))
+    assert moved is projector
     assert (trained - base).abs().max() > 1
     assert torch.allclose(after, trained, atol=1e-2, rtol=1e-4)
     assert merged.state_dict().keys() == again(tiny_directory).state_dict().keys()
@@ -111,6 +120,26 @@ def test_an_adapter_goes_on_from_its_parent_with_more_tokens_and_layers(
     assert config.trainable_token_indices == {"embed_tokens": sorted({seg, 280, 300, 301, 305})}
     trained = {name for name, each in adapted.named_parameters() if each.requires_grad}
     assert any("vision_tower" in name for name in trained)
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("now", [False, True])
+def test_an_adapter_goes_on_with_or_without_a_projector(
+    tiny_model: Self1eModel,
+    tiny_directory: Path,
+    tiny_predictor: Predictor,
+    photo: Image.Image,
+    tmp_path: Path,
+    before: bool,
+    now: bool,
+) -> None:
+    trained_adapter(tiny_model, tmp_path, vision=False, projector=before)
+    parent = logits(tiny_model, tiny_predictor.encoder, photo)
+    model = again(tiny_directory)
+    adapted = add_adapter(model, AdapterOptions(projector=now), (), tmp_path)
+    assert torch.allclose(logits(model, tiny_predictor.encoder, photo), parent, atol=1e-4)
+    trained = {name for name, each in adapted.named_parameters() if each.requires_grad}
+    assert any("multi_modal_projector" in name for name in trained) is (before or now)
 
 
 def test_a_vision_tower_that_the_parent_trained_stays_as_it_was_if_not_wanted(

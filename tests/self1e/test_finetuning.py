@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from self1e.adapter import ADAPTER_WEIGHTS, AdapterOptions, merge_adapter
+from self1e.adapter import ADAPTER_WEIGHTS, AdapterOptions, load_adapted, merge_adapter
 from self1e.checkpoint import load_predictor
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import evaluate
@@ -33,6 +33,7 @@ RECIPE = FinetuneRecipe(
     warmup_steps=5,
     learning_rate=3e-3,
     views_per_photo=3,
+    views_per_package_photo=1,
     eval_steps=20,
     kept_answers=3,
 )
@@ -47,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FinetuneData:
     )
 
 
-SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1)
+SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, views_per_package_photo=1)
 
 
 def test_what_is_taught_is_learned_and_held_out_photos_show_it(
@@ -247,6 +248,23 @@ def test_the_tower_is_trained_with_checkpointing_and_in_bfloat16_and_replays_wha
     weights = load_file(result.adapter / ADAPTER_WEIGHTS)
     moved = [name for name, each in weights.items() if "vision_tower" in name and each.any()]
     assert any("lora_B" in name for name in moved)
+
+
+def test_a_model_in_half_precision_is_trained_as_it_is_served(
+    tiny_directory: Path, data: FinetuneData, tmp_path: Path
+) -> None:
+    half = load_predictor(tiny_directory, device="cpu", dtype="bfloat16")
+    recipe = replace(
+        SHORT,
+        adapter=AdapterOptions(rank=4, projector=True),
+        steps=2,
+        eval_steps=2,
+        bf16=FinetuneRecipe.of_model(half.model).bf16,
+    )
+    result = finetune(half, data, tmp_path / "run", recipe)
+    weights = load_file(result.adapter / ADAPTER_WEIGHTS)
+    assert {each.dtype for each in weights.values()} == {torch.float32}
+    load_adapted(tiny_directory, result.adapter, device="cpu", dtype="bfloat16")
 
 
 def test_features_are_not_kept_of_a_tower_that_is_trained() -> None:

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from self1e.losses import (
     IGNORE_LABEL,
+    SOFT_WEIGHT,
     MaskLosses,
     answer_loss,
     answer_positions,
@@ -83,6 +84,27 @@ def test_empty_target_has_a_finite_loss_and_gradient(counts: float, scale: float
     assert total.isfinite()
     assert final.grad is not None
     assert final.grad.isfinite().all()
+
+
+def test_a_soft_target_is_met_where_the_loss_is_least() -> None:
+    probability = torch.full((1, 16, 16), 0.3)
+    met = probability.logit().requires_grad_()
+    low = met[:, ::2, ::2]
+    result = mask_losses([MaskLogits(met, low)], [probability], soft=[torch.tensor([True])])
+    (result.bce + result.dice).backward()
+    assert met.grad is not None
+    torch.testing.assert_close(met.grad, torch.zeros_like(met), atol=1e-6, rtol=0)
+
+
+def test_a_soft_target_leaves_the_other_masks_their_loss() -> None:
+    found, truth = logits(2), torch.eye(16).expand(2, -1, -1)
+    both = mask_losses([found], [truth], soft=[torch.tensor([False, True])])
+    first, second = (
+        mask_losses([MaskLogits(found.final[[at]], found.low[[at]])], [truth[[at]]])
+        for at in (0, 1)
+    )
+    torch.testing.assert_close(both.dice, first.dice / 2)
+    torch.testing.assert_close(both.bce, (first.bce + SOFT_WEIGHT * second.bce) / 2)
 
 
 def test_no_mask_at_all_has_no_loss() -> None:

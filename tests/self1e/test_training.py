@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,13 @@ def test_batch_of_computed_features(tiny_predictor: Predictor) -> None:
     batch = Collator(tiny_predictor.encoder)([example, example])
     assert torch.equal(batch["vision"], torch.cat([features, features]))
     assert "pixel_values" not in batch
+    assert "soft" not in batch
+
+
+def test_batch_marks_the_soft_targets(tiny_predictor: Predictor, photo: Image.Image) -> None:
+    dataset = Halves(photo)
+    former = replace(dataset[2], soft=torch.tensor([False, True]))
+    batch = Collator(tiny_predictor.encoder)([dataset[1], former])
+    (first, second) = batch["soft"]
+    assert batch["prompts_per_image"] == [2, 2]
+    assert {tuple(first.tolist()), tuple(second.tolist())} == {(False, False), (False, True)}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from self1e.recipe import precision
-from self1e.recipe.precision import bfloat16_pays
+from self1e import precision
+from self1e.precision import bfloat16_pays
 
 
 @pytest.mark.parametrize(("bfloat16", "pays"), [(0.5, True), (58.0, False)])
