@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.errors import ImageError
 from backend.jobs import SegmentJob
 from backend.prompts import LabelledPrompt
 from backend.queue import LOST_WORKERS, JobOutcome
@@ -18,6 +19,7 @@ STILL_WORKING = "still working: ask again in a moment"
 FAILED = "the prediction failed: the backend's log says why"
 
 _OUR_ERRORS = "backend.errors."
+_IMAGE_ERROR = f"{_OUR_ERRORS}{ImageError.__name__}"
 
 
 def failure_message(reason: str) -> str:
@@ -30,7 +32,9 @@ def failure_message(reason: str) -> str:
     kind, _, message = reason.partition(": ")
     if reason == LOST_WORKERS:
         return reason
-    return message if kind.startswith(_OUR_ERRORS) and message else FAILED
+    if not kind.startswith(_OUR_ERRORS) or not message:
+        return FAILED
+    return f"image could not be read: {message}" if kind == _IMAGE_ERROR else message
 
 
 def found_message(prompts: Sequence[LabelledPrompt], regions: Sequence[Mapping[str, Any]]) -> str:

@@ -59,17 +59,17 @@ class FinetuneRecipe:
 
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
     seed: int = 0
-    steps: int = 400
+    steps: int = 300
     """At most; it stops early when the validation loss no longer falls."""
     warmup_steps: int = 20
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     batch_photos: int = 4
     """Photos of a step and process."""
     taught_prompts: int = 4
     """Prompts with a truth about each of them, at most."""
-    replayed_prompts: int = 2
+    replayed_prompts: int = 4
     """Prompts with a former answer about each of them."""
-    replay_share: float = 0.25
+    replay_share: float = 0.3
     """Share of the photos that teach nothing new."""
     views_per_photo: int = 6
     views_per_package_photo: int = 5
@@ -105,7 +105,7 @@ class FinetuneRecipe:
             "adapter": AdapterOptions(vision=cuda, projector=True)
             if small
             else AdapterOptions(rank=64, alpha=128, vision=cuda),
-            "learning_rate": 1e-3 if small else 1e-4,
+            "learning_rate": 8e-4 if small else 1e-4,
             "prompt_tokens": small,
             "keep_vision": not cuda,
             "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),

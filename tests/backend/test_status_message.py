@@ -67,7 +67,11 @@ def test_it_says_what_was_found_for_which_prompt(regions: list[dict[str, Any]], 
     [
         (
             JobOutcome("failed", reason="backend.errors.ImageError: No image: it is HTML."),
-            "No image: it is HTML.",
+            "image could not be read: No image: it is HTML.",
+        ),
+        (
+            JobOutcome("failed", reason="backend.errors.LabelStudioError: It is down."),
+            "It is down.",
         ),
         (JobOutcome("failed", reason="ValueError: https://host/?token=secret"), FAILED),
         (JobOutcome("failed", reason="the second line of a message"), FAILED),

@@ -148,6 +148,19 @@ def test_health_answers_while_many_wait_for_the_model(client: Client, hold: Hold
     assert all(each.result()["score"] for each in waiting)
 
 
+def test_five_hundred_tasks_in_one_request_are_each_run_once(
+    client: Client, runs_file: Path
+) -> None:
+    prompts = [f"number {number}" for number in range(500)]
+    items = client.predict_batch(prompts)
+    deadline = time.monotonic() + 60
+    while [] in items:
+        assert time.monotonic() < deadline
+        items = client.predict_batch(prompts)
+    assert items == [prediction(prompt) for prompt in prompts]
+    assert sorted(runs_file.read_text().splitlines()) == sorted(prompts)
+
+
 class TestShortPatience:
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
