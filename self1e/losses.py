@@ -17,7 +17,7 @@ CE_WEIGHT, BCE_WEIGHT, DICE_WEIGHT = 1.0, 2.0, 0.5
 TARGET_SHORT_SIDE = 128
 IGNORE_LABEL = -100
 DICE_SCALE, DICE_EPS = 1000.0, 1e-6
-SOFT_WEIGHT = 2.0
+SOFT_WEIGHT = 1.5
 """Of the BCE of a mask whose target is soft: it lacks dice, most of another mask's gradient."""
 
 

@@ -48,7 +48,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FinetuneData:
     )
 
 
-SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, views_per_package_photo=1)
+SHORT = replace(
+    RECIPE, steps=12, eval_steps=4, views_per_photo=1, views_per_package_photo=1, kept_change=0.9
+)
 
 
 def test_what_is_taught_is_learned_and_held_out_photos_show_it(
@@ -95,10 +97,10 @@ data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range
 predictor = load_predictor(Path(sys.argv[1]), device="cpu")
 finetune(predictor, data, Path(sys.argv[3]), SHORT, pause=pause)
 """
-# It pauses before each of 9 views (4 taught, 4 of the package, 1 of validation), each step and
-# each step of an evaluation. The first kill comes after 4 views; then 5 views, an evaluation,
-# 4 steps and an evaluation with a checkpoint are 11 pauses: the second kill comes after step 5.
-KILLS = (5, 11 + 2)
+# It pauses before each of 25 views (4 taught, 20 of the package, 1 of validation), each step and
+# each step of an evaluation. The first kill comes after 4 views; then 21 views, an evaluation,
+# 4 steps and an evaluation with a checkpoint are 27 pauses: the second kill comes after step 5.
+KILLS = (5, 27 + 2)
 
 
 @pytest.mark.timeout(900)
