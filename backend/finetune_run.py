@@ -37,7 +37,8 @@ from self1e.agreement import agreement, ask_former
 from self1e.checkpoint import CheckpointError, device_name
 from self1e.dataset import SamplesError, SegmentationSample, read_samples
 from self1e.evaluate import evaluate
-from self1e.finetuning import FinetuneData, FinetuneRecipe, FinetuneResult, finetune
+from self1e.finetune_recipe import FinetuneRecipe
+from self1e.finetuning import FinetuneData, FinetuneResult, finetune
 from self1e.predictor import Predictor
 from self1e.replay import SAMPLE_PHOTOS, replay_prompts
 

@@ -16,7 +16,8 @@ from backend.settings import Settings
 if TYPE_CHECKING:  # torch takes seconds to import, which a dry run need not pay
     from accelerate import PartialState
 
-    from self1e.finetuning import FinetuneData, FinetuneRecipe
+    from self1e.finetune_recipe import FinetuneRecipe
+    from self1e.finetuning import FinetuneData
 
 
 @dataclass(frozen=True)

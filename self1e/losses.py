@@ -84,15 +84,12 @@ def mask_losses(
     weights = counted or [None] * len(targets)
     marks = soft or [torch.zeros(len(run), dtype=torch.bool, device=run.device) for run in targets]
     for run, target, weight, mark in zip(logits, targets, weights, marks, strict=True):
+        share = 1 + (SOFT_WEIGHT - 1) * mark
         for scale in (run.final, run.low):
             resized = _resize(scale.float(), (target.shape[-2], target.shape[-1]))
-            bce = bce + (_bce(resized, target, weight) * _bce_weight(mark)).sum() / masks
+            bce = bce + (_bce(resized, target, weight) * share).sum() / masks
             dice = dice + _dice(resized, target, weight)[~mark].sum() / masks
     return MaskLosses(bce, dice)
-
-
-def _bce_weight(soft: Tensor) -> Tensor:
-    return 1 + (SOFT_WEIGHT - 1) * soft
 
 
 def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,9 +15,9 @@ from self1e.adapter import ADAPTER_WEIGHTS, AdapterOptions, load_adapted, merge_
 from self1e.checkpoint import load_predictor
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import evaluate
+from self1e.finetune_recipe import FinetuneRecipe
 from self1e.finetuning import (
     FinetuneData,
-    FinetuneRecipe,
     finetune,
     last_checkpoint,
     taught_tokens,
