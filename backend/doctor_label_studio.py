@@ -17,7 +17,7 @@ import requests
 
 from backend.errors import LabelStudioError
 from backend.findings import Check, Finding
-from backend.label_studio import ApiKey
+from backend.label_studio_http import LabelStudioHttp, NoAnswerError
 from backend.outbound import Origin
 from backend.settings import Settings
 from backend.versions import model_version
@@ -60,11 +60,12 @@ class LabelStudioChecks:
             yield Finding("warning", subject, "no address is set", advice)
             return
         try:
-            reply = self._get("/api/version/", authorization="")
+            reply = self._http().request_without_key("GET", "/api/version/")
             found = reply.json().get("label-studio-os-package", {}).get("version", "")
-        except (requests.RequestException, ValueError, AttributeError) as error:
+        except (NoAnswerError, ValueError, AttributeError) as error:
             advice = "Check LABEL_STUDIO_URL; in a container localhost is the container itself."
-            detail = f"does not answer as Label Studio does ({type(error).__name__})"
+            reason = error.reason if isinstance(error, NoAnswerError) else type(error).__name__
+            detail = f"does not answer as Label Studio does ({reason})"
             yield Finding("problem", subject, detail, advice)
             return
         if reply.is_redirect:
@@ -89,10 +90,9 @@ class LabelStudioChecks:
             yield Finding("problem", "API key", detail, advice)
             return
         try:
-            reply = self._get("/api/current-user/whoami")
-        except (requests.RequestException, LabelStudioError) as error:
-            detail = str(error) if isinstance(error, LabelStudioError) else type(error).__name__
-            yield Finding("problem", "API key", f"{kind}: {detail}")
+            reply = self._http().request("GET", "/api/current-user/whoami")
+        except LabelStudioError as error:
+            yield Finding("problem", "API key", f"{kind}: {error}")
             return
         if reply.status_code == requests.codes.ok:
             days = (claims.get("exp", float("inf")) - time.time()) / _DAY_SECONDS
@@ -117,8 +117,9 @@ class LabelStudioChecks:
             return
         try:
             # A name that no storage has: 404 if local files are served, 403 if they are not.
-            reply = self._get("/data/local-files/", params={"d": "self1e-doctor/none"})
-        except (requests.RequestException, LabelStudioError):
+            name = {"d": "self1e-doctor/none"}
+            reply = self._http().request("GET", "/data/local-files/", params=name)
+        except LabelStudioError:
             return
         if reply.status_code == requests.codes.not_found:
             yield Finding("ok", "local files", "Label Studio serves them")
@@ -129,8 +130,8 @@ class LabelStudioChecks:
     def _bans(self) -> Iterator[Finding]:
         subject = "private addresses"
         try:
-            reply = self._call("POST", "/api/ml", json={"url": self._backend_url})
-        except (requests.RequestException, LabelStudioError):
+            reply = self._http().request("POST", "/api/ml", json={"url": self._backend_url})
+        except LabelStudioError:
             return
         if reply.status_code == requests.codes.forbidden and "network address" in reply.text:
             yield Finding(
@@ -167,9 +168,11 @@ class LabelStudioChecks:
                 advice = "Connect one in its Settings > Model > Connect Model."
                 detail = f"no project that this key sees uses {self._backend_url}"
                 yield Finding("warning", "connections", detail, advice)
+        except NoAnswerError as error:
+            yield Finding("warning", "connections", str(error))
         except LabelStudioError:
             return  # the key's own check has said so
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        except (requests.HTTPError, ValueError, KeyError, TypeError) as error:
             detail = f"Label Studio's answer is not understood ({type(error).__name__})"
             yield Finding("warning", "connections", detail)
 
@@ -207,38 +210,15 @@ class LabelStudioChecks:
         return (same_host and theirs.port == ours.port) or same_version
 
     def _json(self, path: str, **params: object) -> Any:
-        reply = self._get(path, params=params)
+        reply = self._http().request("GET", path, params=params)
         if reply.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
             raise LabelStudioError(f"{path} answered {reply.status_code}.")
         reply.raise_for_status()
         return reply.json()
 
-    def _get(self, path: str, **arguments: Any) -> requests.Response:
-        return self._call("GET", path, **arguments)
-
-    def _call(
-        self, method: str, path: str, *, authorization: str | None = None, **arguments: Any
-    ) -> requests.Response:
-        """Asks Label Studio with the API key; does not follow it elsewhere.
-
-        Raises:
-            LabelStudioError: there is no address, or no key that can be used.
-            requests.RequestException: no answer.
-        """
-        if not self._url:
-            raise LabelStudioError("LABEL_STUDIO_URL is not set.")
-        if authorization is None:
-            authorization = ApiKey(self._settings).authorization()
-        with requests.Session() as session:
-            session.trust_env = False  # as the backend fetches its images
-            return session.request(
-                method,
-                self._url + path,
-                headers={"Authorization": authorization} if authorization else {},
-                timeout=_REQUEST_SECONDS,
-                allow_redirects=False,
-                **arguments,
-            )
+    def _http(self) -> LabelStudioHttp:
+        """Requests with the key as it is now: each check stands for itself."""
+        return LabelStudioHttp(self._settings, _REQUEST_SECONDS)
 
 
 def _kind_of(key: str) -> tuple[str, dict[str, Any]]:

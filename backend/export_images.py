@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from backend.errors import ImageError, LabelStudioError
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.settings import Settings
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
@@ -28,7 +28,7 @@ class ExportImages:
             LabelStudioError: LABEL_STUDIO_URL is not a URL.
             ImageError: the root is no directory.
         """
-        self._client = LabelStudioClient(settings)
+        self._client = LabelStudioFiles(settings)
         self._max_mb = settings.max_image_mb
         if root is not None and not root.is_dir():
             raise ImageError(f"The image root {root} is no directory.")
@@ -40,7 +40,7 @@ class ExportImages:
         Args:
             url: `/data/upload/1/abcdef12-name.jpg` is `abcdef12-name.jpg` or `name.jpg` under the
                 root, `/data/local-files/?d=dir/name.jpg` is `dir/name.jpg`; of any other the path,
-                or else its last part. What is not there is fetched as by a LabelStudioClient.
+                or else its last part. What is not there is fetched as by a LabelStudioFiles.
             task_id: Id of the task; only the storages' URLs need it.
 
         Raises:

@@ -16,9 +16,9 @@ from backend.export_images import ExportImages
 from backend.export_source import collect_export
 from backend.finetune_exit import FinetuneExit
 from backend.image_embeddings import ImageSource
-from backend.label_studio import LabelStudioClient
-from backend.label_studio_api import LabelStudioApi
+from backend.label_studio_files import LabelStudioFiles
 from backend.project_source import collect_project
+from backend.projects_api import ProjectsApi
 from backend.prompts_first import PromptsFirst
 from backend.queue import JobQueue
 from backend.settings import Settings
@@ -143,7 +143,7 @@ def _learn(
     from backend.finetune_run import FinetuneOptions, run_finetune
 
     images: ImageSource = (
-        LabelStudioClient(settings)
+        LabelStudioFiles(settings)
         if arguments.export is None
         else ExportImages(settings, arguments.image_root)
     )
@@ -183,7 +183,7 @@ def collect(arguments: argparse.Namespace, settings: Settings) -> CollectedSampl
         OSError: the labeling config cannot be read.
     """
     if arguments.export is None:
-        return collect_project(LabelStudioApi(settings), arguments.project, arguments.annotators)
+        return collect_project(ProjectsApi(settings), arguments.project, arguments.annotators)
     config = arguments.label_config
     return collect_export(
         arguments.export,

@@ -16,6 +16,7 @@ from backend.errors import BackendError
 from backend.jobs import SegmentJob
 from backend.log import log_event
 from backend.prediction import TaskPredictor
+from backend.repeating import repeating
 from backend.version_store import VersionStore
 
 logger = logging.getLogger(__name__)
@@ -71,19 +72,8 @@ class HeldVersions:
     @contextlib.contextmanager
     def follow(self) -> Iterator[None]:
         """Changes to the version that is served, in a thread, for as long as it is open."""
-        ended = threading.Event()
-
-        def look() -> None:
-            while not ended.wait(_LOOK_SECONDS):
-                self.look()
-
-        thread = threading.Thread(target=look, name="versions", daemon=True)
-        thread.start()
-        try:
+        with repeating(self.look, _LOOK_SECONDS, "versions"):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def look(self) -> None:
         """Changes to the version that is served now; one that cannot be loaded changes nothing."""

@@ -38,7 +38,7 @@ class Encoder(Protocol):
 
 
 class ImageSource(Protocol):
-    """Where images come from: `backend.label_studio.LabelStudioClient`. Threads share it."""
+    """Where images come from: `backend.label_studio.LabelStudioFiles`. Threads share it."""
 
     def fetch(self, url: str, *, task_id: int | str | None = None) -> bytes:
         """Returns the image file that a task names."""

@@ -12,7 +12,7 @@ from backend.embedding_cache import EmbeddingCache
 from backend.errors import BadRequestError, PredictionFailedError
 from backend.image_embeddings import Embedding, Encoder, ImageEmbeddings, ImageSource
 from backend.jobs import SegmentJob
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.log import log_event
 from backend.regions import mask_regions
 from backend.settings import Settings
@@ -92,7 +92,7 @@ class TaskPredictor:
         """
         return cls(
             predictor,
-            images or LabelStudioClient(settings),
+            images or LabelStudioFiles(settings),
             EmbeddingCache(settings.embedding_cache_mb * 2**20),
             # Named after loading: only now is a model from the hub surely downloaded.
             model_version=version or model_version(settings.model),

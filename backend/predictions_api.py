@@ -4,10 +4,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-import requests
-
 from backend.errors import LabelStudioError
-from backend.label_studio import ApiKey
+from backend.label_studio_http import LabelStudioHttp
 from backend.settings import Settings
 
 _PREDICTIONS = "/api/predictions/"
@@ -34,11 +32,12 @@ class PredictionsApi:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet."""
-        self._url = settings.label_studio_url.rstrip("/")
-        self._api_key = ApiKey(settings)
-        self._session = requests.Session()
-        self._session.trust_env = False  # .netrc would replace the API key
+        """Connects to nothing yet.
+
+        Raises:
+            LabelStudioError: LABEL_STUDIO_URL is not set.
+        """
+        self._http = LabelStudioHttp(settings, _TIMEOUT_SECONDS)
         self._projects: set[str] = set()
 
     def check_project(self, project: str) -> None:
@@ -80,11 +79,7 @@ class PredictionsApi:
         self._call("POST", _PREDICTIONS, json={"task": task, **prediction})
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        reply = self._send(method, path, self._api_key.authorization(), arguments)
-        if reply.status_code == HTTPStatus.UNAUTHORIZED:
-            # The access token may have been revoked, or have expired by the server's clock.
-            renewed = self._api_key.authorization(renew=True)
-            reply = self._send(method, path, renewed, arguments)
+        reply = self._http.request(method, path, **arguments)
         status = reply.status_code
         if HTTPStatus.BAD_REQUEST <= status < 500 and status not in _MAY_PASS:
             raise PredictionRefusedError(
@@ -102,22 +97,5 @@ class PredictionsApi:
 
     def _unexpected(self, path: str) -> LabelStudioError:
         return LabelStudioError(
-            f"{self._url}{path} does not answer as Label Studio does: check LABEL_STUDIO_URL."
+            f"{self._http.url}{path} does not answer as Label Studio does: check LABEL_STUDIO_URL."
         )
-
-    def _send(
-        self, method: str, path: str, authorization: str, arguments: dict[str, Any]
-    ) -> requests.Response:
-        try:
-            return self._session.request(
-                method,
-                self._url + path,
-                headers={"Authorization": authorization},
-                timeout=_TIMEOUT_SECONDS,
-                allow_redirects=False,  # they would take the key along, or turn a POST into a GET
-                **arguments,
-            )
-        except requests.RequestException as error:
-            raise LabelStudioError(
-                f"Label Studio at {self._url} does not answer ({type(error).__name__})."
-            ) from error

@@ -1,13 +1,13 @@
 """The samples of a project, read through Label Studio's API."""
 
 from backend.label_config import parse_label_config
-from backend.label_studio_api import LabelStudioApi
+from backend.projects_api import ProjectsApi
 from backend.task_samples import ANNOTATORS_RULES, AnnotatorsRule, TaskReader
 from backend.training_samples import CollectedSamples, sorted_samples
 
 
 def collect_project(
-    api: LabelStudioApi, project_id: int, rule: AnnotatorsRule = "latest"
+    api: ProjectsApi, project_id: int, rule: AnnotatorsRule = "latest"
 ) -> CollectedSamples:
     """Reads all annotations of a project, whatever events were missed.
 

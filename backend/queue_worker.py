@@ -30,6 +30,7 @@ from backend.jobs import SegmentJob
 from backend.jobs_ahead import JobsAhead, Prepare
 from backend.log import log_event
 from backend.queue import LEASE_RENEWAL_SECONDS, QUEUE_NAMES, JobQueue
+from backend.repeating import repeating
 from backend.worker_board import WorkerRecord, publish_worker, withdraw_worker
 
 logger = logging.getLogger(__name__)
@@ -85,33 +86,26 @@ def run_worker(
 @contextlib.contextmanager
 def _lease(queue: JobQueue, record: WorkerRecord, version: Callable[[], str]) -> Iterator[None]:
     """Keeps a worker's lease and record and reaps the dead workers' jobs, in a thread."""
-    ended = threading.Event()
 
     def renew() -> None:
-        while True:
-            with contextlib.suppress(QueueUnavailableError):
-                now = replace(record, model_version=version())
-                queue.renew_lease(now.id, now.model_version)
-                publish_worker(queue, now)
-                put_back, failed = queue.reap()
-                for level, event, ids in (
-                    (logging.WARNING, "job put back: its worker died", put_back),
-                    (logging.ERROR, "job failed: its second worker died", failed),
-                ):
-                    for id_ in ids:
-                        log_event(logger, level, event, job=id_[:SHOWN_ID_CHARACTERS])
-                record_lost_jobs(queue, failed)
-            if ended.wait(LEASE_RENEWAL_SECONDS):
-                return
+        with contextlib.suppress(QueueUnavailableError):
+            now = replace(record, model_version=version())
+            queue.renew_lease(now.id, now.model_version)
+            publish_worker(queue, now)
+            put_back, failed = queue.reap()
+            for level, event, ids in (
+                (logging.WARNING, "job put back: its worker died", put_back),
+                (logging.ERROR, "job failed: its second worker died", failed),
+            ):
+                for id_ in ids:
+                    log_event(logger, level, event, job=id_[:SHOWN_ID_CHARACTERS])
+            record_lost_jobs(queue, failed)
 
     queue.renew_lease(record.id, record.model_version)
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(renew, LEASE_RENEWAL_SECONDS, "lease"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         queue.end_lease(record.id)
         withdraw_worker(queue, record.id)
 

@@ -1,11 +1,11 @@
 """The model version the web process names, kept in memory."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 from backend.errors import QueueUnavailableError
 from backend.queue import JobQueue
+from backend.repeating import repeating
 
 _LOOK_SECONDS = 2.0
 
@@ -23,21 +23,13 @@ class ServedVersion:
     @contextlib.contextmanager
     def follow(self, queue: JobQueue) -> Iterator[None]:
         """Keeps it up to date for as long as the context is open."""
-        ended = threading.Event()
 
         def look() -> None:
-            while not ended.is_set():
-                serving = None
-                with contextlib.suppress(QueueUnavailableError):
-                    serving = queue.serving()
-                self.is_ready = serving is not None
-                self.name = serving or self.name
-                ended.wait(_LOOK_SECONDS)
+            serving = None
+            with contextlib.suppress(QueueUnavailableError):
+                serving = queue.serving()
+            self.is_ready = serving is not None
+            self.name = serving or self.name
 
-        thread = threading.Thread(target=look, name="served-version", daemon=True)
-        thread.start()
-        try:
+        with repeating(look, _LOOK_SECONDS, "served-version"):
             yield
-        finally:
-            ended.set()
-            thread.join()

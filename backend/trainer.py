@@ -19,6 +19,7 @@ from backend.finetune_requests import LEASE_RENEWAL_SECONDS, FinetuneRequests
 from backend.log import configure_logging, log_event
 from backend.queue import connect
 from backend.redis_server import redis_url
+from backend.repeating import repeating
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -100,27 +101,22 @@ def _train(project_id: int, stop: threading.Event) -> int:
 @contextlib.contextmanager
 def _lease(requests: FinetuneRequests, name: str) -> Iterator[None]:
     """Keeps the trainer's lease and puts dead trainers' requests back, in a thread."""
-    ended = threading.Event()
 
     def renew() -> None:
-        while not ended.wait(LEASE_RENEWAL_SECONDS):
-            with contextlib.suppress(QueueUnavailableError):
-                requests.renew_lease(name)
-                put_back, given_up = requests.reap()
-                for event, ids in (
-                    ("training put back: its trainer died", put_back),
-                    ("training given up: its second trainer died", given_up),
-                ):
-                    for project_id in ids:
-                        log_event(logger, logging.WARNING, event, project=project_id)
+        with contextlib.suppress(QueueUnavailableError):
+            requests.renew_lease(name)
+            put_back, given_up = requests.reap()
+            for event, ids in (
+                ("training put back: its trainer died", put_back),
+                ("training given up: its second trainer died", given_up),
+            ):
+                for project_id in ids:
+                    log_event(logger, logging.WARNING, event, project=project_id)
 
     requests.renew_lease(name)
-    thread = threading.Thread(target=renew, name="trainer-lease", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(renew, LEASE_RENEWAL_SECONDS, "trainer-lease"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with contextlib.suppress(QueueUnavailableError):
             requests.end_lease(name)

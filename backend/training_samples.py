@@ -46,7 +46,7 @@ class TrainingSample:
     """One prompt about one task's image, and the mask that answers it.
 
     `image_url` is the task's own value, not yet resolved, for `fetch(image_url, task_id=task_id)`
-    of a LabelStudioClient or ExportImages. `label` is what the region carries, empty for none.
+    of a LabelStudioFiles or ExportImages. `label` is what the region carries, empty for none.
     `packed` is None for a negative: its mask is empty, of whatever size the image has.
     """
 

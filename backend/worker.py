@@ -13,7 +13,7 @@ from typing import Any
 from backend.delivery import delivering
 from backend.errors import QueueUnavailableError, VersionError
 from backend.held_versions import HeldVersions
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.log import configure_logging, log_event
 from backend.prediction import Predictor, TaskPredictor
 from backend.queue import JobQueue
@@ -94,7 +94,7 @@ def serve_predictor(
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
-    images = UploadsOr(queue, LabelStudioClient(settings))
+    images = UploadsOr(queue, LabelStudioFiles(settings))
     # Named after loading: only now is a model from the hub surely downloaded.
     store = VersionStore(settings.data_dir, model_version(settings.model))
 

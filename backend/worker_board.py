@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 from backend.errors import QueueUnavailableError
 from backend.queue import LEASE_RENEWAL_SECONDS, LEASE_SECONDS, JobQueue, unavailable_as_error
+from backend.repeating import repeating
 
 WorkerState = Literal["loading", "ready", "away"]
 WORKER_STATES: tuple[WorkerState, ...] = ("loading", "ready", "away")
@@ -118,21 +118,14 @@ def read_workers(queue: JobQueue) -> list[WorkerRecord]:
 @contextlib.contextmanager
 def announced(queue: JobQueue, record: WorkerRecord) -> Iterator[None]:
     """Keeps a record up to date in a thread for as long as the context is open."""
-    ended = threading.Event()
 
     def announce() -> None:
-        while True:
-            with contextlib.suppress(QueueUnavailableError):
-                publish_worker(queue, record)
-            if ended.wait(LEASE_RENEWAL_SECONDS):
-                return
+        with contextlib.suppress(QueueUnavailableError):
+            publish_worker(queue, record)
 
-    thread = threading.Thread(target=announce, name="announce-worker", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(announce, LEASE_RENEWAL_SECONDS, "announce-worker"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with contextlib.suppress(QueueUnavailableError):
             withdraw_worker(queue, record.id)

@@ -18,7 +18,7 @@ from backend.delivery import delivering
 from backend.queue import JobQueue
 from backend.settings import Settings
 from tests.backend.test_deliveries import DELIVERY, asked, perform, queue, url
-from tests.backend.test_label_studio import LEGACY_KEY, jwt
+from tests.backend.test_label_studio_files import LEGACY_KEY, jwt
 from tests.web_server import Reply, Request, web_server
 
 pytestmark = [

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from backend.errors import BackendError, ImageError
 from backend.image_fetcher import ImageFetcher
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.outbound import is_public
 from backend.settings import Settings
 from tests.web_server import Reply, web_server
@@ -153,7 +153,7 @@ def test_credentials_in_an_address_are_not_sent() -> None:
 
 def test_the_api_key_goes_to_the_configured_port_only() -> None:
     with web_server(lambda _: Reply(body=b"own")) as own, web_server(lambda _: Reply()) as other:
-        images = LabelStudioClient(
+        images = LabelStudioFiles(
             Settings(
                 label_studio_url=own.url,
                 label_studio_api_key=SecretStr(KEY),
@@ -193,7 +193,7 @@ def test_any_address_is_refused_with_a_reason(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    images = LabelStudioClient(Settings(local_files_root=str(tmp_path_factory.getbasetemp())))
+    images = LabelStudioFiles(Settings(local_files_root=str(tmp_path_factory.getbasetemp())))
     with pytest.raises(BackendError):
         images.fetch(url, task_id=1)
 

@@ -16,9 +16,9 @@ from backend.export_images import ExportImages
 from backend.export_source import collect_export
 from backend.finetune import main
 from backend.images import decode_image
-from backend.label_studio import LabelStudioClient
-from backend.label_studio_api import LabelStudioApi
+from backend.label_studio_files import LabelStudioFiles
 from backend.project_source import collect_project
+from backend.projects_api import ProjectsApi
 from backend.settings import Settings
 from tests.annotated import brush, polygon, typed
 from tests.conftest import SAMPLES, ProjectCreator, RunningLabelStudio
@@ -134,7 +134,7 @@ def project(label_studio: RunningLabelStudio, create_project: ProjectCreator) ->
 
 
 def test_both_ways_teach_the_same(project: Project, tmp_path: Path) -> None:
-    through_api = collect_project(LabelStudioApi(project.settings), project.id)
+    through_api = collect_project(ProjectsApi(project.settings), project.id)
     tasks = project.tasks
     assert [(each.task_id, each.prompt, each.label, each.kind) for each in through_api.samples] == [
         (tasks["cat.jpg"], "the coffee cup", "cup", "negative"),
@@ -158,7 +158,7 @@ def test_both_ways_teach_the_same(project: Project, tmp_path: Path) -> None:
 def test_an_export_of_the_button_lacks_only_what_was_deleted_of_predictions(
     project: Project, tmp_path: Path
 ) -> None:
-    through_api = collect_project(LabelStudioApi(project.settings), project.id)
+    through_api = collect_project(ProjectsApi(project.settings), project.id)
     export = project.export(tmp_path / "export.json")
     offline = collect_export(export, CONFIG)
     lost = [each for each in through_api.samples if each not in offline.samples]
@@ -178,14 +178,14 @@ def test_an_export_of_the_button_lacks_only_what_was_deleted_of_predictions(
 def test_images_of_the_samples_fit_their_masks(
     project: Project, tmp_path: Path, renamed: bool
 ) -> None:
-    collected = collect_project(LabelStudioApi(project.settings), project.id)
+    collected = collect_project(ProjectsApi(project.settings), project.id)
     root = tmp_path / "photos"
     root.mkdir()
     for sample in collected.samples:
         uploaded = sample.image_url.rpartition("/")[2]
         original = uploaded.partition("-")[2]
         (root / (original if renamed else uploaded)).write_bytes((SAMPLES / original).read_bytes())
-    sources = (LabelStudioClient(project.settings), ExportImages(Settings(), root))
+    sources = (LabelStudioFiles(project.settings), ExportImages(Settings(), root))
     for sample in collected.samples:
         digests = set()
         for source in sources:
@@ -216,8 +216,8 @@ def test_a_personal_access_token_reads_the_same(
     settings = project.settings.model_copy(
         update={"label_studio_api_key": SecretStr(personal_access_token)}
     )
-    assert collect_project(LabelStudioApi(settings), project.id) == collect_project(
-        LabelStudioApi(project.settings), project.id
+    assert collect_project(ProjectsApi(settings), project.id) == collect_project(
+        ProjectsApi(project.settings), project.id
     )
 
 
@@ -254,7 +254,7 @@ def test_more_tasks_than_a_page_holds(
         label_studio_url=label_studio.url,
         label_studio_api_key=SecretStr(label_studio.login.api_key),
     )
-    collected = collect_project(LabelStudioApi(settings), id_)
+    collected = collect_project(ProjectsApi(settings), id_)
     assert sorted(each.image_url for each in collected.samples) == sorted(
         f"http://photos.test/{number}.jpg" for number in range(23)
     )
@@ -262,12 +262,12 @@ def test_more_tasks_than_a_page_holds(
 
 
 def test_what_is_not_there_is_an_error(project: Project) -> None:
-    api = LabelStudioApi(project.settings)
+    api = ProjectsApi(project.settings)
     with pytest.raises(LabelStudioError, match="404 for /api/projects/99999999"):
         collect_project(api, 99999999)
     wrong = project.settings.model_copy(update={"label_studio_api_key": SecretStr("0" * 40)})
     with pytest.raises(LabelStudioError, match="refuses the API key"):
-        collect_project(LabelStudioApi(wrong), project.id)
+        collect_project(ProjectsApi(wrong), project.id)
 
 
 def test_a_dry_run_says_what_it_would_learn_from(

@@ -19,7 +19,7 @@ from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.versions import model_version
 from backend.worker_board import WorkerRecord, publish_worker
-from tests.backend.test_label_studio import LEGACY_KEY, jwt
+from tests.backend.test_label_studio_files import LEGACY_KEY, jwt
 from tests.tiny_model import write_tiny_model
 from tests.web_server import Reply, Request, WebServer, web_server
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from backend.errors import LabelStudioError
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.settings import Settings
 from tests.conftest import ProjectCreator, RunningLabelStudio
 from tests.web_server import Reply, web_server
@@ -60,8 +60,8 @@ def picture(tmp_path: Path) -> Path:
 
 def client(
     label_studio: RunningLabelStudio, api_key: str, private_image_hosts: str = ""
-) -> LabelStudioClient:
-    return LabelStudioClient(
+) -> LabelStudioFiles:
+    return LabelStudioFiles(
         Settings(
             label_studio_url=label_studio.url,
             label_studio_api_key=SecretStr(api_key),

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from backend.errors import ImageError, LabelStudioError
 from backend.image_fetcher import FetchError
-from backend.label_studio import LabelStudioClient
+from backend.label_studio_files import LabelStudioFiles
 from backend.settings import Settings
 from tests.web_server import Reply, Request, WebServer, web_server
 
@@ -70,8 +70,8 @@ def serving(label_studio: LabelStudio) -> Iterator[WebServer]:
         yield server
 
 
-def client(url: str = "", key: str = "", **settings: Any) -> LabelStudioClient:
-    return LabelStudioClient(
+def client(url: str = "", key: str = "", **settings: Any) -> LabelStudioFiles:
+    return LabelStudioFiles(
         Settings(label_studio_url=url, label_studio_api_key=SecretStr(key), **settings)
     )
 

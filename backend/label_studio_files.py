@@ -1,19 +1,11 @@
-"""The image files that only Label Studio hands out, and the API key they take.
-
-The one module that uses the Label Studio SDK.
-"""
+"""The image files that only Label Studio hands out."""
 
 import base64
 import posixpath
-import re
 from pathlib import Path
-from threading import Lock
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
-from label_studio_sdk.core.api_error import ApiError
-from label_studio_sdk.core.client_wrapper import SyncClientWrapper
-
+from backend.api_key import ApiKey
 from backend.errors import ImageError, LabelStudioError
 from backend.image_fetcher import FetchError, ImageFetcher
 from backend.outbound import Origin
@@ -21,7 +13,6 @@ from backend.settings import Settings
 
 _STORAGE_SCHEMES = ("s3://", "gs://", "azure-blob://")
 _LOCAL_FILES = "/data/local-files"
-_KEY_CHARACTERS = re.compile(r"[!-~]+")
 _HINTS = {
     401: "it refuses the API key; set LABEL_STUDIO_API_KEY to a personal access token, or to a "
     "legacy token if the organization's settings allow those",
@@ -32,7 +23,7 @@ _HINTS = {
 }
 
 
-class LabelStudioClient:
+class LabelStudioFiles:
     """Turns the image value of a task into the image file. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -144,71 +135,6 @@ class LabelStudioClient:
             return file.read_bytes()
         except (OSError, ValueError) as error:
             raise LabelStudioError(f"The local file {name!r} cannot be read: {error}.") from error
-
-
-class ApiKey:
-    """The configured API key, as Label Studio wants it in a request."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet."""
-        self._url = settings.label_studio_url.rstrip("/")
-        self._key = settings.label_studio_api_key.get_secret_value().strip()
-        self._seconds = settings.image_timeout
-        self._lock = Lock()
-        self._sdk: SyncClientWrapper | None = None
-
-    def authorization(self, *, renew: bool = False) -> str:
-        """Value of the Authorization header.
-
-        A legacy token is sent as it is. A personal access token is exchanged for an access
-        token of some minutes, which the SDK keeps, and exchanges again when it expires.
-
-        Args:
-            renew: Exchange again now.
-
-        Raises:
-            LabelStudioError: There is no key, it has expired, or the exchange failed.
-        """
-        if not self._key:
-            raise LabelStudioError(
-                "Label Studio hands out images to those with an API key only: set "
-                "LABEL_STUDIO_API_KEY to a token from Account & Settings."
-            )
-        if not _KEY_CHARACTERS.fullmatch(self._key):
-            raise LabelStudioError(
-                "LABEL_STUDIO_API_KEY has characters that no key has: copy it again."
-            )
-        try:
-            with self._lock:
-                if self._sdk is None or renew:
-                    self._sdk = self._new_sdk()
-                sdk = self._sdk
-            return sdk.get_headers()["Authorization"]
-        except ApiError as error:
-            detail = error.body.get("detail") if isinstance(error.body, dict) else None
-            raise LabelStudioError(
-                f"Label Studio does not accept LABEL_STUDIO_API_KEY ({error.status_code}: "
-                f"{detail}): make a new token in Account & Settings."
-            ) from error
-        except (httpx.HTTPError, ValueError) as error:
-            raise LabelStudioError(
-                f"{self._url}/api/token/refresh/ does not answer as Label Studio does "
-                f"({type(error).__name__}): check LABEL_STUDIO_URL."
-            ) from error
-
-    def _new_sdk(self) -> SyncClientWrapper:
-        """The part of the SDK's client that knows about keys."""
-        return SyncClientWrapper(
-            api_key=self._key,
-            base_url=f"{self._url}/",  # without the slash the SDK drops a path prefix
-            # No redirects: the exchange's body is the key itself.
-            httpx_client=httpx.Client(
-                timeout=self._seconds,
-                follow_redirects=False,
-                trust_env=False,
-                limits=httpx.Limits(max_keepalive_connections=0),  # nothing to close at the end
-            ),
-        )
 
 
 def _resolve_path(uri: str, task_id: int | str | None) -> str:

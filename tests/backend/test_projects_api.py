@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from backend import label_studio_api
+from backend import projects_api
 from backend.errors import LabelStudioError
-from backend.label_studio_api import LabelStudioApi
+from backend.projects_api import ProjectsApi
 from backend.settings import Settings
 from tests.web_server import Reply, Request, WebServer, web_server
 
@@ -19,14 +19,14 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_studio_api, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(projects_api, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
 
 @contextmanager
-def api(answer: Callable[[Request], Reply]) -> Iterator[tuple[LabelStudioApi, WebServer]]:
+def api(answer: Callable[[Request], Reply]) -> Iterator[tuple[ProjectsApi, WebServer]]:
     with web_server(answer) as server:
         settings = Settings(label_studio_url=f"{server.url}/", label_studio_api_key=SecretStr(KEY))
-        yield LabelStudioApi(settings), server
+        yield ProjectsApi(settings), server
 
 
 def config(xml: object = "<View/>") -> Reply:
@@ -90,7 +90,7 @@ def test_refusals_are_final(reply: Reply, says: str) -> None:
 
 def test_an_address_is_needed() -> None:
     with pytest.raises(LabelStudioError, match="LABEL_STUDIO_URL is not set"):
-        LabelStudioApi(Settings(label_studio_url=""))
+        ProjectsApi(Settings(label_studio_url=""))
 
 
 def test_pages_go_on_after_the_last_task_whatever_annotators_do_meanwhile() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from backend.errors import LabelStudioError
-from backend.label_studio import ApiKey
+from backend.label_studio_http import LabelStudioHttp, NoAnswerError
 from backend.settings import Settings
 
 _CONNECT_SECONDS = 10.0
@@ -23,7 +23,7 @@ _HINTS = {
 }
 
 
-class LabelStudioApi:
+class ProjectsApi:
     """Reads projects. What fails for a moment is tried again for some seconds."""
 
     def __init__(self, settings: Settings) -> None:
@@ -32,12 +32,7 @@ class LabelStudioApi:
         Raises:
             LabelStudioError: LABEL_STUDIO_URL is not set.
         """
-        self._url = settings.label_studio_url.rstrip("/")
-        if not self._url:
-            raise LabelStudioError(
-                "LABEL_STUDIO_URL is not set: set it and LABEL_STUDIO_API_KEY to read a project."
-            )
-        self._api_key = ApiKey(settings)
+        self._http = LabelStudioHttp(settings, (_CONNECT_SECONDS, _READ_SECONDS))
 
     def label_config(self, project_id: int) -> str:
         """The project's labeling config.
@@ -88,42 +83,26 @@ class LabelStudioApi:
 
     def _get(self, path: str, **params: str | int) -> dict[str, Any]:
         """The JSON object at a path."""
-        failure = ""
-        renew = False
-        for pause in (0.0, *_PAUSES_SECONDS):
-            time.sleep(pause)
-            authorization = self._api_key.authorization(renew=renew)
+        pauses = iter(_PAUSES_SECONDS)
+        while True:
+            failure: LabelStudioError
             try:
-                reply = self._ask(path, authorization, params)
+                reply = self._http.request("GET", path, params=params)
+            except NoAnswerError as error:
+                failure = error
+            else:
                 if reply.status_code == requests.codes.ok:
                     return _json_object(reply, path)
-            except requests.RequestException as error:
-                failure = f"Label Studio does not answer at {self._url} ({type(error).__name__})."
-                continue
-            failure = f"Label Studio answered {reply.status_code} for {path}"
-            # The access token may have been revoked, or have expired by the server's clock.
-            if reply.status_code == requests.codes.unauthorized and not renew:
-                renew = authorization.startswith("Bearer ")
-                if renew:
-                    continue
-            if reply.status_code < 500 and reply.status_code != requests.codes.too_many_requests:
-                hint = _HINTS.get(reply.status_code, "is LABEL_STUDIO_URL its address?")
-                raise LabelStudioError(f"{failure}: {hint}.")
-            failure += ", again and again: see its log."
-        raise LabelStudioError(failure)
-
-    def _ask(
-        self, path: str, authorization: str, params: dict[str, str | int]
-    ) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False  # as the backend fetches its images
-            return session.get(
-                self._url + path,
-                params=params,
-                headers={"Authorization": authorization},
-                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-                allow_redirects=False,  # the key is for this server only
-            )
+                said = f"Label Studio answered {reply.status_code} for {path}"
+                busy = reply.status_code == requests.codes.too_many_requests
+                if reply.status_code < 500 and not busy:
+                    hint = _HINTS.get(reply.status_code, "is LABEL_STUDIO_URL its address?")
+                    raise LabelStudioError(f"{said}: {hint}.")
+                failure = LabelStudioError(f"{said}, again and again: see its log.")
+            pause = next(pauses, None)
+            if pause is None:
+                raise failure
+            time.sleep(pause)
 
 
 def _filter(column: str, operator: str, number: int) -> dict[str, Any]:
