@@ -15,7 +15,7 @@ from backend.annotated_regions import (
 )
 from backend.errors import BadRequestError
 from backend.label_config import Label, LabelConfig, task_value
-from backend.prompts import LabelledPrompt, label_prompt, split_prompts, spoken_label
+from backend.prompts import LabelledPrompt, label_prompt, split_prompts, spoken_label, typed_texts
 from backend.training_samples import LeftOutTally, SampleKind
 
 
@@ -56,7 +56,7 @@ class AnnotationReader:
         self, task: Mapping[str, Any], task_id: int, config: LabelConfig, tally: LeftOutTally
     ) -> None:
         self._config = config.for_task(task)
-        self._prefilled = set(_texts(task_value(task, config.prompt_key)))
+        self._prefilled = set(typed_texts(task_value(task, config.prompt_key)))
         self._task_id = task_id
         self._tally = tally
 
@@ -106,7 +106,7 @@ class AnnotationReader:
             if result.get("type") != "textarea" or result.get("from_name") != name:
                 continue
             value = result.get("value")
-            for entry in _texts(value.get("text") if isinstance(value, Mapping) else None):
+            for entry in typed_texts(value.get("text") if isinstance(value, Mapping) else None):
                 if entry in self._prefilled:
                     continue  # the task's own text; nobody need have asked for it
                 try:
@@ -186,12 +186,6 @@ class AnnotationReader:
         for region in regions:
             if not region.has_mask_shape and not any(_belong(region, mask) for mask in masks):
                 self._leave_out("rectangle without a mask of its prompt or label")
-
-
-def _texts(text: object) -> list[str]:
-    """The texts of a TextArea, oldest first."""
-    texts = text if isinstance(text, list) else [text]
-    return [each.strip() for each in texts if isinstance(each, str) and each.strip()]
 
 
 def _typed_prompt(

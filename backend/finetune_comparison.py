@@ -1,15 +1,92 @@
 """The figures that the gate judges by: a version's answers against the served one's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from backend.gate import Comparison
-from backend.report_pictures import Answer, reduced_mask
+from backend.gate import Comparison, GeneralMeasure
+from backend.report_pictures import Answer, HeldOutResult, reduced_mask
 from backend.training_samples import PackedMask
+from backend.training_set import TrainingSet
+from self1e.agreement import agreement, ask_former
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import Evaluation, evaluate
 from self1e.metrics import bootstrap_interval
 from self1e.predictor import Predictor
+from self1e.replay import SAMPLE_PHOTOS, replay_prompts
+
+_MOST_PHOTOS = 32
+_PROMPTS = 12
+
+
+@dataclass(frozen=True)
+class VersionComparison:
+    """A new version against the served one, and the answers of both to each held-out sample."""
+
+    held_out: Comparison
+    general: Comparison
+    measure: GeneralMeasure
+    results: Sequence[HeldOutResult]
+
+
+def compare_versions(
+    load: Callable[[Path | None], Predictor],
+    before: Path | None,
+    after: Path,
+    data: TrainingSet,
+    *,
+    truth: Sequence[SegmentationSample],
+    former_prompts: Sequence[str],
+    pause: Callable[[], None],
+) -> VersionComparison:
+    """Asks one version and then the other; only one model is in memory at a time.
+
+    Args:
+        load: makes the predictor of an adapter, None: of the base model.
+        before: the adapter that is served.
+        after: the new one.
+        data: whose held-out samples are asked about.
+        truth: samples of what was not taught; without any, the served version's own answers about
+            held-out photos and those of the package stand for it.
+        former_prompts: what earlier fine-tunings taught.
+        pause: called between pieces of work; returns when work may go on.
+
+    Raises:
+        SamplesError, OSError, ValueError: a photo or a mask cannot be read.
+    """
+    photos = sorted({sample.image for sample in data.held_out})[:_MOST_PHOTOS]
+    prompts = replay_prompts({each.prompt for each in data.train}, former_prompts)
+    predictor = load(before)
+    pause()
+    held_out_before, answers_before = evaluate_and_keep(predictor, data.held_out)
+    pause()
+    if truth:
+        general_before = evaluate(predictor, truth, progress=False)
+    else:
+        former = ask_former(predictor, [*photos, *SAMPLE_PHOTOS], prompts, count=_PROMPTS, seed=0)
+    del predictor
+    predictor = load(after)
+    pause()
+    held_out_after, answers_after = evaluate_and_keep(predictor, data.held_out)
+    pause()
+    if truth:
+        general = compare(general_before, evaluate(predictor, truth, progress=False))
+    else:
+        general = compare_pairs(
+            [
+                list(zip(answers.own_ious, ious, strict=True))
+                for answers, ious in zip(former, agreement(predictor, former), strict=True)
+            ]
+        )
+    return VersionComparison(
+        held_out=compare(held_out_before, held_out_after),
+        general=general,
+        measure="truth" if truth else "agreement",
+        results=[
+            HeldOutResult(sample, data.task_ids[sample.mask], data.labels[sample.mask], *pair)
+            for sample, *pair in zip(data.held_out, answers_before, answers_after, strict=True)
+        ],
+    )
 
 
 def evaluate_and_keep(

@@ -1,6 +1,6 @@
 """The report of a fine-tuning as HTML: one file that needs no other; every value in it is escaped.
 
-It has no script. Its Content-Security-Policy stands in it, too, for whoever opens it from the disk.
+Its elements are those of `report_elements`.
 """
 
 import base64
@@ -12,46 +12,22 @@ from typing import Any
 
 from backend.gate import Comparison, GeneralMeasure
 from backend.report_curves import loss_curves
+from backend.report_elements import (
+    change,
+    document,
+    fact_table,
+    figure_table,
+    giou_cells,
+    interval,
+    section,
+    table,
+)
 from backend.report_pictures import HeldOutResult, Pictures
-from backend.report_policy import policy_of_style
 from backend.report_store import RunRecord
 from backend.training_samples import CollectedSamples, LeftOut
 
 _MOST_LABELS = 200
 _MOST_REASONS = 100
-
-_STYLE = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-body { max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 2rem 0 .3rem; }
-p { margin: .3rem 0; } .note { opacity: .7; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0; }
-td { overflow-wrap: anywhere; }
-thead th { font-weight: 600; opacity: .7; } tbody tr, tfoot tr { border-top: 1px solid #8884; }
-tbody th { font-weight: 400; width: 14rem; } tfoot td { font-weight: 600; }
-table.figures td + td, table.figures th + th { text-align: right; white-space: nowrap;
-  overflow-wrap: normal; font-variant-numeric: tabular-nums; }
-@media (max-width: 50rem) { table.figures td + td, table.figures th + th { white-space: normal; } }
-.better { color: #18864b; } .worse { color: #c33; }
-.verdict { border-left: .4rem solid; padding: .5rem 1rem; background: #8881; }
-.verdict.passed { border-color: #18864b; } .verdict.refused { border-color: #c33; }
-.verdict.forced { border-color: #c80; } .verdict b { font-size: 1.1rem; }
-.verdict ul { margin: .3rem 0; padding-left: 1.2rem; }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: currentColor; opacity: .7; }
-svg .grid { stroke: #8884; } svg polyline { fill: none; stroke-width: 2; }
-svg polyline.training { stroke: #3b82c4; } svg circle.training { fill: #3b82c4; }
-svg polyline.validation { stroke: #d9772b; } svg circle.validation { fill: #d9772b; }
-svg circle.best { fill: none; stroke: #d9772b; stroke-width: 2; }
-.key.training { color: #3b82c4; } .key.validation { color: #d9772b; }
-.gallery { display: grid; gap: 1.2rem 2rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
-figure { margin: 0; }
-figure > div { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: .4rem; }
-figure span { font-size: .85rem; } figure img { display: block; width: 100%; }
-figcaption { overflow-wrap: anywhere; }
-code { overflow-wrap: anywhere; }
-"""
 
 
 @dataclass(frozen=True)
@@ -125,16 +101,8 @@ def report_html(record: RunRecord, report: FinetuneReport) -> str:
             _recipe(report),
         ]
     )
-    title = f"Fine-tuning {record.run}"
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy_of_style(_STYLE))}">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>{_STYLE}</style><title>{escape(title)}</title></head>"
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
-    )
     # A label from JSON may hold half a character, which no file in UTF-8 can.
-    return page.encode(errors="replace").decode()
+    return document(f"Fine-tuning {record.run}", body).encode(errors="replace").decode()
 
 
 def _verdict(record: RunRecord) -> str:
@@ -156,8 +124,8 @@ def _compared(report: FinetuneReport) -> str:
             escape(title),
             str(compared.samples),
             str(compared.photos),
-            *_giou(compared.giou_before, compared.giou_after),
-            _interval(compared),
+            *giou_cells(compared.giou_before, compared.giou_after),
+            interval(compared),
             "-"
             if compared.ciou_before is None
             else f"{compared.ciou_before:.3f} → {compared.ciou_after:.3f}",
@@ -174,7 +142,7 @@ def _compared(report: FinetuneReport) -> str:
     heads = (
         "compared on", "prompts", "photos", "gIoU before", "after", "change", "95 % between", "cIoU"
     )  # fmt: skip
-    return _section("The gate", _figure_table(heads, rows) + f'<p class="note">{escape(note)}</p>')
+    return section("The gate", figure_table(heads, rows) + f'<p class="note">{escape(note)}</p>')
 
 
 def _labels(report: FinetuneReport) -> str:
@@ -189,7 +157,7 @@ def _labels(report: FinetuneReport) -> str:
             title,
             str(row.samples),
             str(row.photos),
-            *_giou(row.giou_before, row.giou_after),
+            *giou_cells(row.giou_before, row.giou_after),
             "",
         )
         for title, row in shown
@@ -198,29 +166,29 @@ def _labels(report: FinetuneReport) -> str:
         "all",
         str(report.held_out.samples),
         str(report.held_out.photos),
-        *_giou(report.held_out.giou_before, report.held_out.giou_after),
-        _interval(report.held_out),
+        *giou_cells(report.held_out.giou_before, report.held_out.giou_after),
+        interval(report.held_out),
     )
     heads = ("label", "samples", "photos", "gIoU before", "after", "change", "95 % between")
-    return _section("Held-out photos by label", _figure_table(heads, rows, total))
+    return section("Held-out photos by label", figure_table(heads, rows, total))
 
 
 def _losses(report: FinetuneReport) -> str:
     drawn = loss_curves(report.history)
     if not drawn:
-        return _section("Losses", "<p>None were written down.</p>")
+        return section("Losses", "<p>None were written down.</p>")
     key = (
         '<p><span class="key training">●</span> training '
         '<span class="key validation">●</span> validation; '
         "the circle is the lowest validation loss, whose weights were kept</p>"
     )
-    return _section("Losses", drawn + key)
+    return section("Losses", drawn + key)
 
 
 def _gallery(title: str, pictures: Sequence[Pictures], nothing: str) -> str:
     if not pictures:
-        return _section(title, f"<p>{escape(nothing)}</p>")
-    return _section(title, f'<div class="gallery">{"".join(map(_pictures, pictures))}</div>')
+        return section(title, f"<p>{escape(nothing)}</p>")
+    return section(title, f'<div class="gallery">{"".join(map(_pictures, pictures))}</div>')
 
 
 def _pictures(pictures: Pictures) -> str:
@@ -237,7 +205,7 @@ def _pictures(pictures: Pictures) -> str:
     )
     return (
         f"<figure><figcaption>task {result.task_id}: <b>{escape(result.sample.prompt)}</b>"
-        f"{escape(label)} {_change(result.difference)}</figcaption><div>{shown}</div></figure>"
+        f"{escape(label)} {change(result.difference)}</figcaption><div>{shown}</div></figure>"
     )
 
 
@@ -252,14 +220,14 @@ def _samples(report: FinetuneReport) -> str:
         f"{collected.annotations} annotations. Of several annotations of a task: "
         f"{collected.annotators_rule}."
     )
-    table = _figure_table(("samples", "prompts", "photos"), rows)
-    return _section("What it learned from", f"{table}<p>{escape(note)}</p>")
+    split = figure_table(("samples", "prompts", "photos"), rows)
+    return section("What it learned from", f"{split}<p>{escape(note)}</p>")
 
 
 def _left_out(report: FinetuneReport) -> str:
     every = [*report.collected.left_out.items(), *report.left_out.items()]
     if not every:
-        return _section("Left out", "<p>Nothing.</p>")
+        return section("Left out", "<p>Nothing.</p>")
     rows = [
         (str(left_out.count), escape(reason), ", ".join(map(str, left_out.task_ids)))
         for reason, left_out in every[:_MOST_REASONS]
@@ -267,14 +235,14 @@ def _left_out(report: FinetuneReport) -> str:
     if len(every) > _MOST_REASONS:
         count = sum(left_out.count for _, left_out in every[_MOST_REASONS:])
         rows.append((str(count), f"{len(every) - _MOST_REASONS} other reasons", ""))
-    return _section("Left out", _table(("count", "reason", "first tasks"), rows))
+    return section("Left out", table(("count", "reason", "first tasks"), rows))
 
 
 def _run(record: RunRecord, report: FinetuneReport) -> str:
     ended = datetime.fromtimestamp(record.ended_at, timezone.utc)
-    return _section(
+    return section(
         "The run",
-        _facts(
+        fact_table(
             {
                 "ended": f"{ended:%Y-%m-%d %H:%M:%S} UTC",
                 "command": report.command,
@@ -288,7 +256,7 @@ def _run(record: RunRecord, report: FinetuneReport) -> str:
 
 
 def _recipe(report: FinetuneReport) -> str:
-    return _section("Recipe", _facts(_flat(report.recipe)))
+    return section("Recipe", fact_table(_flat(report.recipe)))
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -299,53 +267,3 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + name] = str(value)
     return flat
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{escape(title)}</h2>{content}"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>"
-        for name, value in facts.items()
-    )
-    return f"<table><tbody>{rows}</tbody></table>"
-
-
-def _giou(before: float, after: float) -> tuple[str, str, str]:
-    return f"{before:.3f}", f"{after:.3f}", _change(after - before)
-
-
-def _change(difference: float) -> str:
-    shown = f"{difference:+.3f}"
-    kind = "better" if difference > 0 else "worse" if difference < 0 else "same"
-    return f'<span class="{kind}">{shown}</span>'
-
-
-def _interval(compared: Comparison) -> str:
-    return f"{compared.low:+.3f} and {compared.high:+.3f}"
-
-
-def _figure_table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str] | None = None
-) -> str:
-    return _table(heads, rows, total, kind=' class="figures"')
-
-
-def _table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    total: Sequence[str] | None = None,
-    *,
-    kind: str = "",
-) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    foot = "" if total is None else f"<tfoot>{_row(total)}</tfoot>"
-    body = "".join(map(_row, rows))
-    return f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table>"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

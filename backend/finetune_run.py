@@ -9,22 +9,17 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backend.errors import FinetuneError, VersionError
-from backend.finetune_comparison import (
-    compare,
-    compare_pairs,
-    comparison_line,
-    evaluate_and_keep,
-)
+from backend.finetune_comparison import VersionComparison, compare_versions, comparison_line
 from backend.finetune_lock import training_lock
 from backend.finetune_report import FinetuneReport, report_html
-from backend.gate import Comparison, GeneralMeasure, Verdict, judge, label_warning
+from backend.gate import Verdict, judge, label_warning
 from backend.image_embeddings import ImageSource
-from backend.report_pictures import HeldOutResult, draw_pictures, most_changed
+from backend.report_pictures import draw_pictures, most_changed
 from backend.report_store import ReportStore, RunRecord
 from backend.settings import Settings
 from backend.training_group import SharedTraining, own_device, share
@@ -33,19 +28,14 @@ from backend.training_set import TrainingSet, write_training_set
 from backend.version_store import ModelVersion, NewVersion, VersionStore
 from backend.versions import model_version
 from self1e.adapter import load_adapted
-from self1e.agreement import agreement, ask_former
 from self1e.checkpoint import CheckpointError, device_name
 from self1e.dataset import SamplesError, SegmentationSample, read_samples
-from self1e.evaluate import evaluate
 from self1e.finetune_recipe import FinetuneRecipe
 from self1e.finetuning import FinetuneData, FinetuneResult, finetune
 from self1e.predictor import Predictor
-from self1e.replay import SAMPLE_PHOTOS, replay_prompts
 
 Say = Callable[[str], None]
 
-_MOST_REPLAY_PHOTOS = 32
-_REPLAY_PROMPTS = 12
 _REPLAY_HELD_OUT = 5  # every so many photos of --replay are kept for the gate
 
 
@@ -71,16 +61,6 @@ class FinetuneOutcome:
 
     verdict: Verdict
     version: ModelVersion | None
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """The new version against the served one, and its answers about each held-out sample."""
-
-    held_out: Comparison
-    general: Comparison
-    measure: GeneralMeasure
-    results: Sequence[HeldOutResult]
 
 
 def run_finetune(
@@ -218,50 +198,22 @@ class _Run:
         self._say(f"trained: {steps} steps, validation loss {losses[0]:.3f} -> {min(losses):.3f}")
         return result
 
-    def _compare(self, data: TrainingSet, adapter: Path) -> _Compared:
-        """On the held-out photos, and on what was not taught; one model at a time in memory."""
-        replay = [sample for at, group in _by_photo(self._replay) for sample in group if not at]
-        photos = sorted({sample.image for sample in data.held_out})[:_MOST_REPLAY_PHOTOS]
-        prompts = replay_prompts({each.prompt for each in data.train}, self._former_prompts)
-        before = self._load(self._parent_adapter)
-        self._pause()
-        held_out_before, answers_before = evaluate_and_keep(before, data.held_out)
-        self._pause()
-        if replay:
-            general_before = evaluate(before, replay, progress=False)
-        else:
-            former = ask_former(
-                before, [*photos, *SAMPLE_PHOTOS], prompts, count=_REPLAY_PROMPTS, seed=0
-            )
-        del before
-        after = self._load(adapter)
-        self._pause()
-        held_out_after, answers_after = evaluate_and_keep(after, data.held_out)
-        self._pause()
-        if replay:
-            general = compare(general_before, evaluate(after, replay, progress=False))
-        else:
-            general = compare_pairs(
-                [
-                    list(zip(answers.own_ious, ious, strict=True))
-                    for answers, ious in zip(former, agreement(after, former), strict=True)
-                ]
-            )
-        return _Compared(
-            held_out=compare(held_out_before, held_out_after),
-            general=general,
-            measure="truth" if replay else "agreement",
-            results=[
-                HeldOutResult(sample, data.task_ids[sample.mask], data.labels[sample.mask], *pair)
-                for sample, *pair in zip(data.held_out, answers_before, answers_after, strict=True)
-            ],
+    def _compare(self, data: TrainingSet, adapter: Path) -> VersionComparison:
+        return compare_versions(
+            self._load,
+            self._parent_adapter,
+            adapter,
+            data,
+            truth=[sample for at, group in _by_photo(self._replay) for sample in group if not at],
+            former_prompts=self._former_prompts,
+            pause=self._pause,
         )
 
     def _publish(
         self,
         data: TrainingSet,
         result: FinetuneResult,
-        compared: _Compared,
+        compared: VersionComparison,
         verdict: Verdict,
     ) -> ModelVersion:
         taught = {sample.prompt for sample in (*data.train, *data.validation, *data.held_out)}
@@ -295,7 +247,7 @@ class _Run:
         )
 
     def _report(
-        self, data: TrainingSet, result: FinetuneResult, compared: _Compared
+        self, data: TrainingSet, result: FinetuneResult, compared: VersionComparison
     ) -> FinetuneReport:
         """Made before the version is published: its pictures are drawn from the run's files."""
         improved, worsened = most_changed(compared.results)

@@ -43,7 +43,7 @@ def newest_prompt(context: Mapping[str, Any] | None, config: LabelConfig) -> str
     if context is None or config.prompt_name is None:
         return None
     for value in context_values(context, config.prompt_name):
-        if entries := _entries(value.get("text")):
+        if entries := typed_texts(value.get("text")):
             return entries[-1]
     return None
 
@@ -114,7 +114,7 @@ def prompts_for_task(
     if context is not None:
         newest = newest_prompt(context, config)
         return [] if newest is None else _asked([newest], config)
-    if asked := _asked(_entries(task_value(task, config.prompt_key)), config):
+    if asked := _asked(typed_texts(task_value(task, config.prompt_key)), config):
         return asked
     labels = config.control.labels
     if not any(label.prompt for label in labels) and (asked := _asked([last_prompts], config)):
@@ -145,7 +145,7 @@ def _without_repeats(prompts: Iterable[LabelledPrompt]) -> list[LabelledPrompt]:
     return list(first.values())
 
 
-def _entries(text: object) -> list[str]:
+def typed_texts(text: object) -> list[str]:
     """The texts of a TextArea's value that are not blank, oldest first."""
     texts = text if isinstance(text, list) else [text]
     return [each.strip() for each in texts if isinstance(each, str) and each.strip()]
