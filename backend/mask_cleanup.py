@@ -6,6 +6,7 @@ costs run lengths in a brush mask, and is a region of its own as a polygon.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -50,6 +51,40 @@ def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return clean
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a mask: bool (h, w) of its bounding box, whose top left corner is given."""
+
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+
+def largest_pieces(
+    mask: NDArray[np.bool_], limit: int, *, connectivity: int = 8
+) -> Iterator[Piece]:
+    """Yields the largest pieces of a mask, the largest first.
+
+    Args:
+        mask: (H, W) bool.
+        limit: most pieces to yield.
+        connectivity: 8, or 4 for pieces that touch at edges, as holes do.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return
+    top, left, bottom, right = box
+    count, pieces, statistics, _ = cv2.connectedComponentsWithStats(
+        mask[top:bottom, left:right].view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
+    )
+    # A stable sort: pieces of one size come in the order in which OpenCV finds them.
+    order = np.argsort(-statistics[1:count, cv2.CC_STAT_AREA], kind="stable")[:limit] + 1
+    for piece in order:
+        x, y, width, height = statistics[piece, : cv2.CC_STAT_AREA]
+        crop = pieces[y : y + height, x : x + width] == piece
+        yield Piece(int(top + y), int(left + x), crop)
+
+
 def mask_pieces(mask: NDArray[np.bool_], limit: int) -> Iterator[NDArray[np.bool_]]:
     """Yields the largest pieces of a mask, each a mask of the same size, the largest first.
 
@@ -57,11 +92,11 @@ def mask_pieces(mask: NDArray[np.bool_], limit: int) -> Iterator[NDArray[np.bool
         mask: (H, W) bool.
         limit: most pieces to yield.
     """
-    pieces, areas = _connected(mask, connectivity=8)
-    # A stable sort: pieces of one size come in the order in which OpenCV finds them.
-    order = np.argsort(-areas, kind="stable")[:limit]
-    for piece in order:
-        yield pieces == piece + 1
+    for piece in largest_pieces(mask, limit):
+        whole = np.zeros_like(mask)
+        height, width = piece.mask.shape
+        whole[piece.top : piece.top + height, piece.left : piece.left + width] = piece.mask
+        yield whole
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

@@ -6,17 +6,23 @@ touches the border reaches it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.mask_cleanup import bounding_box
+from backend.mask_cleanup import bounding_box, largest_pieces
 
 MIN_IOU = 0.97
-MAX_POINTS = 500
+MAX_POINTS = 2000
 
+_FEWEST_POINTS = 3
+_MOST_HOLES = 100
+_FILLED_SHARE = (1 - MIN_IOU) / 2
+"""Holes of together less than this share of a piece are filled; the rest of what MIN_IOU allows is
+for the simplification."""
 _FINEST_TOLERANCE = 0.5
 """In half pixels. Less moves no point: all lie on whole or half pixels."""
 
@@ -38,12 +44,13 @@ def mask_box(mask: NDArray[np.bool_]) -> Box:
 
 
 def mask_polygons(mask: NDArray[np.bool_], limit: int) -> list[NDArray[np.float64]]:
-    """One polygon per outer contour of a mask, the largest first.
+    """One polygon per piece of a mask, the largest first.
 
-    Each is as simple as it can be while its intersection over union with what the contour encloses
-    stays at least MIN_IOU, and with it the IoU of all polygons together. Two things are excepted.
-    A polygon has no holes: what lies inside a contour counts as filled. And a contour so ragged
-    that this would take more than MAX_POINTS points gets at most that many all the same.
+    Each is as simple as it can be while its intersection over union with the piece stays at least
+    MIN_IOU, and with it the IoU of all polygons together. Holes that this needs to stay open are
+    cut out: the outline goes in to the hole, around it the other way, and back on the same line,
+    so that both rules of filling (even-odd and winding) leave it empty. Only a piece so ragged that
+    this would take more than MAX_POINTS points gets at most that many all the same.
 
     Args:
         mask: (H, W) bool.
@@ -52,13 +59,10 @@ def mask_polygons(mask: NDArray[np.bool_], limit: int) -> list[NDArray[np.float6
     Returns:
         Arrays (N, 2) of x and y in pixels, N >= 3, the last point not repeating the first.
     """
-    box = bounding_box(mask)
-    if box is None:
-        return []
-    top, left, bottom, right = box
-    contours = _outer_contours(mask[top:bottom, left:right])
-    contours.sort(key=cv2.contourArea, reverse=True)
-    return [_simplified(contour) / 2 + (left, top) for contour in contours[:limit]]
+    return [
+        _piece_polygon(piece.mask) / 2 + (piece.left, piece.top)
+        for piece in largest_pieces(mask, limit)
+    ]
 
 
 def _outer_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -75,29 +79,59 @@ def _outer_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     return [contour[:, 0].astype(np.int32, copy=False) for contour in contours]
 
 
-def _simplified(contour: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The coarsest of a row of simplifications that is close enough to the contour.
+def _piece_polygon(piece: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The coarsest of a row of simplifications that is close enough to a piece, in half pixels.
 
-    Tolerances start at half the contour's size and halve from there. Where all that are close
-    enough have too many points it is the finest that has not.
+    Tolerances start at half the piece's size and halve from there. Where all that are close enough
+    have too many points it is the finest that has not.
     """
-    step = math.ceil(len(contour) / MAX_POINTS)
-    finest: NDArray[np.int32] = contour[::step]
-    origin = contour.min(axis=0)
-    shifted = contour - origin
-    width, height = shifted.max(axis=0)
-    wanted = pixels_inside(shifted, (height // 2, width // 2))
-    tolerance = max(width, height) / 2
+    (outer,) = _outer_contours(piece)
+    contours = [outer, *_hole_contours(pixels_inside(outer, piece.shape) & ~piece, piece.sum())]
+    step = math.ceil(sum(map(len, contours)) / (MAX_POINTS // 2))
+    finest = _joined(
+        [contour[:: min(step, len(contour) // _FEWEST_POINTS)] for contour in contours]
+    )
+    tolerance = float(max(piece.shape))
     while tolerance >= _FINEST_TOLERANCE:
-        simple = cv2.approxPolyDP(shifted, tolerance, closed=True)[:, 0].astype(np.int32)
-        if len(simple) > MAX_POINTS:
-            return finest
-        if len(simple) >= 3:
-            finest = simple + origin
-            if _iou(simple, wanted) >= MIN_IOU:
+        simple = [
+            cv2.approxPolyDP(contour, tolerance, closed=True)[:, 0].astype(np.int32)
+            for contour in contours
+        ]
+        if len(simple[0]) >= _FEWEST_POINTS:
+            if sum(map(len, simple)) + 2 * len(simple) > MAX_POINTS:
+                return finest
+            finest = _joined(simple)
+            if _iou(finest, piece) >= MIN_IOU:
                 return finest
         tolerance /= 2
-    return contour if step == 1 else finest
+    whole = sum(map(len, contours)) + 2 * len(contours) <= MAX_POINTS
+    return _joined(contours) if whole else finest
+
+
+def _hole_contours(holes: NDArray[np.bool_], area: int) -> list[NDArray[np.int32]]:
+    """Contours in half pixels of the largest holes, so many that the rest may be filled."""
+    contours = []
+    left_open = int(holes.sum())
+    for hole in largest_pieces(holes, _MOST_HOLES, connectivity=4):
+        if left_open <= _FILLED_SHARE * area:
+            break
+        left_open -= int(hole.mask.sum())
+        (contour,) = _outer_contours(hole.mask)
+        contours.append(contour + np.array([2 * hole.left, 2 * hole.top], dtype=np.int32))
+    return contours
+
+
+def _joined(contours: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """An outline with the holes cut into it, each from where it comes closest."""
+    polygon, *holes = contours
+    for hole in holes:
+        if len(hole) < _FEWEST_POINTS:
+            continue  # simplified away
+        distances = ((polygon[:, None] - hole[None]).astype(np.int64) ** 2).sum(axis=2)
+        at, start = np.unravel_index(distances.argmin(), distances.shape)
+        around = np.roll(hole, -int(start), axis=0)[::-1]
+        polygon = np.concatenate([polygon[: at + 1], around[-1:], around, polygon[at:]])
+    return polygon
 
 
 def pixels_inside(polygon: NDArray[np.int32], size: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -169,7 +169,7 @@ def test_the_largest_piece_alone_is_one_region(shape: str) -> None:
 
 
 @pytest.mark.parametrize("parameters", [TOGETHER, SEPARATE])
-def test_polygons_are_one_region_per_contour_in_percent(parameters: MaskParameters) -> None:
+def test_polygons_are_one_region_per_piece_in_percent(parameters: MaskParameters) -> None:
     large, small = regions(control=POLYGON_LABELS, mask=SQUARES, parameters=parameters)
     assert large["type"] == "polygonlabels"
     assert large["value"].keys() == {"points", "closed", "polygonlabels"}
