@@ -42,10 +42,11 @@ def mask_regions(
     """The results that draw one mask in Label Studio, specks and pin-holes taken out.
 
     A brush, a bitmask and a rectangle take one region for everything, or one per piece of the mask
-    if `parameters.mode` is "each"; polygons are one per piece in both (see `mask_polygons`). With the mode "one" only the largest piece becomes a region. A control
-    with labels of its own takes one result per region; a control beside a Labels tag takes two of
-    one id, each with the shape, as Label Studio saves them itself and demands in its validation. A
-    prompt without a label gives regions without one, which the annotator can then label.
+    if `parameters.mode` is "each"; polygons are one per piece in both (see `mask_polygons`). With
+    the mode "one" only the largest piece becomes a region. A control with labels of its own takes
+    one result per region; a control beside a Labels tag takes two of one id, each with the shape,
+    as Label Studio saves them itself and demands in its validation. A prompt without a label gives
+    regions without one, which the annotator can then label.
 
     Args:
         mask: (H, W) bool, of the image's own upright size.
