@@ -16,6 +16,10 @@ SAMPLE_SECONDS = 2.0
 ROLES = {"web": "-m backend web", "worker": "-m backend worker", "redis": "redis-server"}
 # Caches fill and libraries load in a process's first part.
 _WARM_UP_SHARE = 1 / 3
+MOST_GROWTH = 0.05
+_LEAST_MINUTES = 2.0  # a line through fewer samples says little
+# Redis keeps results for an hour, so it grows in a shorter run.
+_FLAT_ROLES = ("web", "worker")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,18 @@ class MemoryUse:
     last: float
     highest: float
     slope: float
+
+    @property
+    def growth(self) -> float:
+        """By what share of its memory it grew after the warm-up, along the line."""
+        return self.slope * self.minutes * (1 - _WARM_UP_SHARE) / self.last
+
+    @property
+    def is_flat(self) -> bool | None:
+        """Whether it does not grow; None where that is not claimed or not to be told."""
+        if self.role not in _FLAT_ROLES or self.minutes < _LEAST_MINUTES:
+            return None
+        return self.growth <= MOST_GROWTH
 
 
 class MemorySampler(AbstractContextManager["MemorySampler"]):

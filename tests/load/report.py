@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.load.annotators import THINK_SECONDS, TYPE_AGAIN_SECONDS
+from tests.load.memory import MOST_GROWTH
 from tests.load.stages import LoadResult, StageResult
 
 _ROOT = Path(__file__).parents[2]
@@ -80,11 +81,12 @@ def report(result: LoadResult, run: RunDescription) -> str:
         "## Memory",
         "",
         "Resident memory in MiB of the process of each kind that lived longest; the slope is that",
-        "of its last two thirds. Redis keeps results for an hour (`SELF1E_RESULT_TTL`), so it",
-        f"grows with the answers in that hour: {result.redis_mb:.1f} MiB at the end.",
+        f"of its last two thirds. Flat is what grew by {MOST_GROWTH:.0%} or less along it. Redis",
+        "keeps results for an hour (`SELF1E_RESULT_TTL`), so it grows with the answers in that",
+        f"hour: {result.redis_mb:.1f} MiB at the end.",
         "",
         *_table(
-            "process|started|minutes|first|last|highest|slope per minute",
+            "process|started|minutes|first|last|highest|slope per minute|flat",
             [
                 [
                     use.role,
@@ -94,6 +96,7 @@ def report(result: LoadResult, run: RunDescription) -> str:
                     f"{use.last:.0f}",
                     f"{use.highest:.0f}",
                     f"{use.slope:+.1f}",
+                    {True: "yes", False: "**no**", None: "-"}[use.is_flat],
                 ]
                 for use in result.memory
             ],

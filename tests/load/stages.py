@@ -82,6 +82,11 @@ class LoadResult:
         """Batch tasks with more than one prediction."""
         return sum(stage.batch.doubled for stage in self.stages)
 
+    @property
+    def growing(self) -> list[str]:
+        """Roles of the processes whose memory does not stay flat."""
+        return [use.role for use in self.memory if use.is_flat is False]
+
 
 @dataclass(frozen=True)
 class _Course:
