@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
@@ -42,19 +42,34 @@ USE_DEFAULT_BANNED_SUBNETS=false; the README says what to keep banned.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    # Its options come from a module with heavy imports, so it is looked at first.
+    if given[:1] == ["demo"]:
+        return _demo(given[1:])
+    arguments = command_parser().parse_args(given)
+    if arguments.command == "config":
+        return _config(arguments)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(settings_errors(error), file=sys.stderr)
+        return 2
+    run: Callable[[argparse.Namespace, Settings], int] = arguments.run
+    return run(arguments, settings)
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `run` of what it returns is the function to call, if any."""
     parser = argparse.ArgumentParser(
         prog="python -m backend",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    # Its options come from a module with heavy imports, so it is looked at first.
-    arguments_given = sys.argv[1:] if argv is None else list(argv)
-    if arguments_given[:1] == ["demo"]:
-        return _demo(arguments_given[1:])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve_parser = commands.add_parser("serve", help="run redis, workers and web together")
-    serve_parser.add_argument(
+    serve = commands.add_parser("serve", help="run redis, workers and web together")
+    serve.set_defaults(run=_serve)
+    serve.add_argument(
         "--workers",
         type=positive,
         default=1,
@@ -62,71 +77,81 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="worker processes, each with a model of its own in memory (default: 1)",
     )
     commands.add_parser("demo", help="run Label Studio with a ready project, and all of the above")
-    web_parser = commands.add_parser("web", help="run the web process alone")
-    worker_parser = commands.add_parser("worker", help="run one worker alone")
-    worker_parser.add_argument("--name", default="worker", help="its name in the logs")
-    for alone in (web_parser, worker_parser):
+    web = commands.add_parser("web", help="run the web process alone")
+    web.set_defaults(run=_web)
+    worker = commands.add_parser("worker", help="run one worker alone")
+    worker.set_defaults(run=_worker)
+    worker.add_argument("--name", default="worker", help="its name in the logs")
+    for alone in (web, worker):
         alone.add_argument(
             "--check",
             action="store_true",
             help="only say by the exit code whether it is running on this machine",
         )
-    doctor_parser = commands.add_parser("doctor", help="look for what is wrong and say what to do")
-    doctor_parser.add_argument("--label-studio", metavar="URL", help="instead of LABEL_STUDIO_URL")
-    doctor_parser.add_argument(
+    doctor = commands.add_parser("doctor", help="look for what is wrong and say what to do")
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("--label-studio", metavar="URL", help="instead of LABEL_STUDIO_URL")
+    doctor.add_argument(
         "--api-key",
         metavar="KEY",
         help="instead of LABEL_STUDIO_API_KEY, which other users of this machine cannot see",
     )
-    doctor_parser.add_argument(
+    doctor.add_argument(
         "--backend-url",
         metavar="URL",
         default="",
         help="where Label Studio finds this backend (default: HOST and PORT)",
     )
-    commands.add_parser("trainer", help="run the trainer alone: it learns when it is asked to")
-    versions_parser = commands.add_parser("versions", help="list, show, use and delete versions")
-    versions_command.add_arguments(versions_parser)
-    config_parser = commands.add_parser("config", help="print a labeling config for this backend")
-    config_command.add_arguments(config_parser)
-    arguments = parser.parse_args(arguments_given)
-    if arguments.command == "config":
-        return _config(arguments)
+    trainer = commands.add_parser("trainer", help="run the trainer alone: it learns when asked to")
+    trainer.set_defaults(run=_trainer)
+    versions = commands.add_parser("versions", help="list, show, use and delete versions")
+    versions.set_defaults(run=_versions)
+    versions_command.add_arguments(versions)
+    config = commands.add_parser("config", help="print a labeling config for this backend")
+    config_command.add_arguments(config)
+    return parser
 
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        print(settings_errors(error), file=sys.stderr)
-        return 2
-    # Each command imports what it needs: the web process must stay small, the help fast.
-    if arguments.command == "serve":
-        from backend.serve import serve
 
-        return serve(settings, workers=arguments.workers, announce=print)
-    if arguments.command == "trainer":
-        from backend.trainer import run_trainer
+# Each command imports what it needs: the web process must stay small, the help fast.
 
-        return run_trainer(settings)
-    if arguments.command == "versions":
-        return _versions(arguments, settings)
-    if arguments.command == "doctor":
-        from backend.doctor import run_doctor, with_label_studio
 
-        settings = with_label_studio(settings, arguments.label_studio, arguments.api_key)
-        return run_doctor(settings, backend_url=arguments.backend_url, say=_say)
+def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.serve import serve
+
+    return serve(settings, workers=arguments.workers, announce=print)
+
+
+def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.check:
-        from backend.health_check import web_health, worker_is_alive
+        from backend.health_check import web_health
 
-        if arguments.command == "web":
-            return 0 if web_health(settings).get("status") == "UP" else 1
+        return 0 if web_health(settings).get("status") == "UP" else 1
+    from backend.web import run_web
+
+    return run_web(settings)
+
+
+def _worker(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.check:
+        from backend.health_check import worker_is_alive
+
         return 0 if worker_is_alive(settings, arguments.name) else 1
-    if arguments.command == "web":
-        from backend.web import run_web
-
-        return run_web(settings)
     from backend.worker import run_model_worker
 
     return run_model_worker(settings, arguments.name)
+
+
+def _trainer(_arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.trainer import run_trainer
+
+    return run_trainer(settings)
+
+
+def _doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    from backend.doctor import run_doctor, with_label_studio
+
+    settings = with_label_studio(settings, arguments.label_studio, arguments.api_key)
+    return run_doctor(settings, backend_url=arguments.backend_url, say=_say)
 
 
 def _versions(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -26,7 +26,7 @@ _USAGE_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except (CheckpointError, ParityError, PromptError, SamplesError, OSError, ValueError) as error:
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="python -m self1e",
         description="SELF1E: masks from text prompts, by a multimodal language model alone.",
