@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backend.gate import Comparison, GeneralMeasure
 from backend.report_pictures import Answer, HeldOutResult, reduced_mask
 from backend.training_samples import PackedMask
@@ -16,7 +19,7 @@ from self1e.predictor import Predictor
 from self1e.replay import SAMPLE_PHOTOS, replay_prompts
 
 _MOST_PHOTOS = 32
-_PROMPTS = 12
+_PROMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,18 @@ def compare_versions(
     prompts = replay_prompts({each.prompt for each in data.train}, former_prompts)
     predictor = load(before)
     pause()
-    held_out_before, answers_before = evaluate_and_keep(predictor, data.held_out)
+    held_out_before, answers_before = evaluate_and_keep(predictor, data.held_out, pause)
     pause()
     if truth:
         general_before = evaluate(predictor, truth, progress=False)
     else:
-        former = ask_former(predictor, [*photos, *SAMPLE_PHOTOS], prompts, count=_PROMPTS, seed=0)
+        former = ask_former(
+            predictor, [*photos, *SAMPLE_PHOTOS], prompts, count=_PROMPTS, seed=0, pause=pause
+        )
     del predictor
     predictor = load(after)
     pause()
-    held_out_after, answers_after = evaluate_and_keep(predictor, data.held_out)
+    held_out_after, answers_after = evaluate_and_keep(predictor, data.held_out, pause)
     pause()
     if truth:
         general = compare(general_before, evaluate(predictor, truth, progress=False))
@@ -75,7 +80,7 @@ def compare_versions(
         general = compare_pairs(
             [
                 list(zip(answers.own_ious, ious, strict=True))
-                for answers, ious in zip(former, agreement(predictor, former), strict=True)
+                for answers, ious in zip(former, agreement(predictor, former, pause), strict=True)
             ]
         )
     return VersionComparison(
@@ -90,17 +95,22 @@ def compare_versions(
 
 
 def evaluate_and_keep(
-    predictor: Predictor, samples: Sequence[SegmentationSample]
+    predictor: Predictor,
+    samples: Sequence[SegmentationSample],
+    pause: Callable[[], None] = lambda: None,
 ) -> tuple[Evaluation, list[Answer]]:
-    """The figures over samples, and what was answered to each.
+    """The figures over samples, and what was answered to each; pauses after every answer.
 
     Raises:
         SamplesError, OSError, ValueError: as `evaluate`.
     """
     masks: list[PackedMask] = []
-    evaluation = evaluate(
-        predictor, samples, progress=False, seen=lambda mask: masks.append(reduced_mask(mask))
-    )
+
+    def keep(mask: NDArray[np.bool_]) -> None:
+        masks.append(reduced_mask(mask))
+        pause()
+
+    evaluation = evaluate(predictor, samples, progress=False, seen=keep)
     answers = [Answer(each.iou, mask) for each, mask in zip(evaluation.results, masks, strict=True)]
     return evaluation, answers
 

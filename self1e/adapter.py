@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils import set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from self1e.checkpoint import load_predictor
@@ -109,20 +109,21 @@ def adapter_state(adapted: PeftModel) -> dict[str, Tensor]:
     return {name: each.detach().cpu().clone() for name, each in _adapter_state(adapted).items()}
 
 
-def blend_adapter(directory: Path, before: Mapping[str, Tensor], share: float) -> None:
-    """Takes a part of a training back: weights are moved towards what they were.
+def set_adapter_state(adapted: PeftModel, state: Mapping[str, Tensor]) -> None:
+    """Gives an adapter weights that `adapter_state` gave."""
+    with _quiet():
+        set_peft_model_state_dict(adapted, dict(state))
 
-    Args:
-        directory: of the trained adapter, which is changed.
-        before: its weights before it was trained (`adapter_state`).
-        share: how much of the change stays, 0..1.
+
+def read_adapter(adapted: PeftModel, directory: Path) -> None:
+    """Gives an adapter the weights of a directory that `save_adapter` wrote of its like.
 
     Raises:
-        AdapterError: the adapter cannot be read.
+        AdapterError: they cannot be read or do not fit.
     """
-    after = _read_weights(directory)
-    blended = {name: before[name].lerp(each, share) for name, each in after.items()}
-    save_file(blended, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    stored = _read_weights(directory)
+    _check_fit(directory, stored, _adapter_state(adapted), complete=True)
+    set_adapter_state(adapted, stored)
 
 
 def merge_adapter(model: Self1eModel, directory: Path) -> Self1eModel:
@@ -143,9 +144,7 @@ def merge_adapter(model: Self1eModel, directory: Path) -> Self1eModel:
         adapted = _wrap(model, config)
     except (ValueError, KeyError) as error:
         raise AdapterError(f"{directory} does not fit the model: {error}") from error
-    expected, stored = _adapter_state(adapted), _read_weights(directory)
-    _check_fit(directory, stored, expected, complete=True)
-    _fill(adapted, stored)
+    read_adapter(adapted, directory)
     try:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:
@@ -252,12 +251,7 @@ def _continue_from(
             place = torch.tensor([ids_now.index(id_) for id_ in ids_before])
             stored[name] = now[name].detach().cpu().index_copy(0, place, rows.to(now[name].dtype))
     _check_fit(parent, stored, now, complete=False)
-    _fill(adapted, now | stored)
-
-
-def _fill(adapted: PeftModel, stored: dict[str, Tensor]) -> None:
-    with _quiet():
-        set_peft_model_state_dict(adapted, stored)
+    set_adapter_state(adapted, now | stored)
 
 
 def _check_fit(

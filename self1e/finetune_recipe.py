@@ -40,9 +40,13 @@ class FinetuneRecipe:
     eval_steps: int = 25
     patience: int = 4
     """Evaluations in a row without a lower validation loss after which it stops."""
-    kept_change: float = 1.0
-    """Share of what the training changed that is kept, 0..1. A little less than all forgets less
-    and has learned nearly as much (Wortsman et al., "Robust fine-tuning of zero-shot models")."""
+    most_forgotten: float = 0.01
+    """As much of what the training changed is kept as loses no more than this of the agreement with
+    the former model (`self1e.kept_change`)."""
+    asked_photos: int = 16
+    """Photos, those of the package among them, that this is measured on."""
+    asked_prompts: int = 20
+    """Prompts about each of them."""
     prompt_tokens: bool = True
     """Whether the embeddings of the taught prompts' words are trained: a small model never saw most
     words, a large one knows them."""
@@ -68,7 +72,6 @@ class FinetuneRecipe:
             if small
             else AdapterOptions(rank=64, alpha=128, vision=cuda),
             "learning_rate": 1e-3 if small else 1e-4,
-            "kept_change": 0.9 if small else 1.0,
             "prompt_tokens": small,
             "keep_vision": not cuda,
             "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),

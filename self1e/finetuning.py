@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from peft import PeftModel
-from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -27,18 +26,19 @@ from transformers import (
 )
 
 from self1e.adapter import (
-    ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     adapter_state,
     add_adapter,
-    blend_adapter,
+    read_adapter,
     save_adapter,
 )
+from self1e.agreement import FormerAnswers, ask_former
 from self1e.dataset import SegmentationSample
 from self1e.finetune_recipe import FinetuneRecipe
+from self1e.kept_change import keep_change
 from self1e.predictor import Predictor
 from self1e.prompt import PromptEncoder
-from self1e.replay import REPLAY_PHOTOS, SAMPLE_PHOTOS, replay_prompts
+from self1e.replay import SAMPLE_PHOTOS, replay_prompts
 from self1e.taught_views import PhotoLesson, lessons
 from self1e.training import Collator, SegmentationTrainer
 from self1e.view_store import DrawnExamples, PlannedView, ViewStore, plan_view
@@ -133,13 +133,14 @@ def _train(
     taught = sorted({sample.prompt for sample in data.train})
     tokens = taught_tokens(encoder, taught) if recipe.prompt_tokens else set()
     adapted = add_adapter(model, recipe.adapter, tokens, parent)
-    before = adapter_state(adapted) if recipe.kept_change < 1 else {}
     if recipe.gradient_checkpointing:
         # Named otherwise by older releases of transformers.
         current = getattr(model, "activation_checkpointing_enable", None)
         (current or model.gradient_checkpointing_enable)({"use_reentrant": False})
     model.eval()
+    before = adapter_state(adapted)
     state = PartialState(cpu=model.device.type == "cpu", timeout=timedelta(seconds=GROUP_WAIT))
+    former = _ask_former(predictor, data, recipe, pause) if state.is_main_process else []
     with state.main_process_first():
         checkpoint = last_checkpoint(out / "checkpoints")
         examples, validation = _prepare(
@@ -161,7 +162,12 @@ def _train(
     trainer.train(resume_from_checkpoint=checkpoint)
     state.wait_for_everyone()  # each has loaded the best checkpoint
     if trainer.is_world_process_zero():
-        _keep_best(trainer, adapted, out, before, recipe.kept_change)
+        best = trainer.state.best_model_checkpoint
+        if best is not None:
+            read_adapter(adapted, Path(best))
+        adapted.eval()
+        keep_change(adapted, predictor, before, former, recipe.most_forgotten, pause)
+        _keep(trainer, adapted, out)
     state.wait_for_everyone()
 
 
@@ -187,6 +193,18 @@ def last_checkpoint(directory: Path) -> str | None:
         else:
             return str(path)
     return None
+
+
+def _ask_former(
+    predictor: Predictor, data: FinetuneData, recipe: FinetuneRecipe, pause: Pause
+) -> list[FormerAnswers]:
+    """What the model is sure of before it is trained."""
+    own = sorted({sample.image for sample in data.train})
+    photos = [*SAMPLE_PHOTOS, *own][: recipe.asked_photos]
+    prompts = replay_prompts({sample.prompt for sample in data.train}, data.former_prompts)
+    return ask_former(
+        predictor, photos, prompts, count=recipe.asked_prompts, seed=recipe.seed, pause=pause
+    )
 
 
 def _prepare(
@@ -215,7 +233,7 @@ def _prepare(
     new = len(plan)
     for lesson in known:
         plan += views(lesson, every, recipe.kept_answers)
-    for photo in (*SAMPLE_PHOTOS, *REPLAY_PHOTOS):
+    for photo in SAMPLE_PHOTOS:
         plan += views(
             PhotoLesson(photo, ()), recipe.views_per_package_photo, 2 * recipe.kept_answers
         )
@@ -304,23 +322,11 @@ class _Companion(TrainerCallback):
         self._pause()
 
 
-def _keep_best(
-    trainer: SegmentationTrainer,
-    adapted: PeftModel,
-    out: Path,
-    before: dict[str, Tensor],
-    kept_change: float,
-) -> None:
-    """Writes the history and, last, the adapter of the lowest validation loss."""
+def _keep(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> None:
+    """Writes the history and, last, the adapter."""
     partial = out / "adapter.part"
     shutil.rmtree(partial, ignore_errors=True)
     save_adapter(adapted, partial)
-    best = trainer.state.best_model_checkpoint
-    if best is not None:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            shutil.copyfile(Path(best) / name, partial / name)
-    if before:
-        blend_adapter(partial, before, kept_change)
     (out / "history.json").write_text(json.dumps(trainer.state.log_history))
     partial.replace(out / "adapter")
     for name in ("checkpoints", "views", "validation"):

@@ -129,37 +129,54 @@ class Predictor:
         Raises:
             PromptError: a prompt is empty or too long.
         """
-        config = self.model.config
-        cut = torch.tensor(threshold, dtype=torch.float64).logit().item() + config.mask_logit
-        least = config.min_confidence * threshold / _USUAL_THRESHOLD
+        cut = self._cut(threshold)
         results: list[Segmentation] = []
         for start in range(0, len(prompts), self.batch_size):
             chunk = prompts[start : start + self.batch_size]
             for prompt, logits in zip(chunk, self._logits(embedding, chunk), strict=True):
-                if confidence(logits, cut) < least:
-                    mask = np.zeros(embedding.image_size, dtype=np.bool_)
-                    score = _nothing_there(logits)
-                else:
+                if self._is_given(logits, threshold):
                     mask = (_resize(logits, embedding.image_size) > cut).cpu().numpy()
                     score = expected_iou(logits, cut)
+                else:
+                    mask = np.zeros(embedding.image_size, dtype=np.bool_)
+                    score = _nothing_there(logits)
                 results.append(Segmentation(prompt, mask, score))
         return results
 
     @torch.inference_mode()
-    def probabilities(self, embedding: ImageEmbedding, prompts: Sequence[str]) -> Tensor:
-        """For each prompt the probability of each place of the model's own grid.
+    def grid_answers(
+        self, embedding: ImageEmbedding, prompts: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
+        """The answers on the model's own grid, and what they were made from.
 
         Args:
             embedding: of the image.
-            prompts: P of them, as many as fit into one forward pass.
+            prompts: P of them.
 
         Returns:
-            float32 (P, a * h, a * w), 0..1.
+            probabilities float32 (P, a * h, a * w), 0..1, and masks bool of the same shape: those
+            that `segment` gives, before they get the image's size.
 
         Raises:
             PromptError: a prompt is empty or too long.
         """
-        return self._logits(embedding, prompts).sigmoid()
+        cut = self._cut(_USUAL_THRESHOLD)
+        chunks = [
+            self._logits(embedding, prompts[start : start + self.batch_size])
+            for start in range(0, len(prompts), self.batch_size)
+        ]
+        logits = torch.cat(chunks).cpu()
+        given = torch.tensor([self._is_given(each, _USUAL_THRESHOLD) for each in logits])
+        return logits.sigmoid(), (logits > cut) & given[:, None, None]
+
+    def _cut(self, threshold: float) -> float:
+        """The logit above which a pixel belongs to the mask."""
+        logit = float(torch.tensor(threshold, dtype=torch.float64).logit())
+        return logit + float(self.model.config.mask_logit)
+
+    def _is_given(self, logits: Tensor, threshold: float) -> bool:
+        least = float(self.model.config.min_confidence) * threshold / _USUAL_THRESHOLD
+        return confidence(logits, self._cut(threshold)) >= least
 
     def _logits(self, embedding: ImageEmbedding, prompts: Sequence[str]) -> Tensor:
         features = embedding.features
@@ -206,8 +223,16 @@ def confidence(logits: Tensor, cut: float = 0.0) -> float:
         logits: float (h, w).
         cut: the logit above which a pixel belongs to the mask.
     """
-    likeliest = logits.flatten().topk(max(1, logits.numel() // 100)).values
-    return min(expected_iou(logits, cut), float(likeliest.sigmoid().mean()))
+    return min(expected_iou(logits, cut), presence(logits.sigmoid()))
+
+
+def presence(probability: Tensor) -> float:
+    """How clearly the model sees anything that fits, 0..1: the mean of the likeliest hundredth.
+
+    Args:
+        probability: float (h, w), 0..1, of each place.
+    """
+    return float(probability.flatten().topk(max(1, probability.numel() // 100)).values.mean())
 
 
 def _nothing_there(logits: Tensor) -> float:

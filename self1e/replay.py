@@ -13,14 +13,13 @@ from random import Random
 import torch
 from torch import Tensor
 
+from self1e.predictor import presence
+
 SAMPLE_PHOTOS = tuple(
     Path(__file__).parent / "samples" / f"{name}.jpg"
     for name in ("astronaut", "cat", "coffee", "photographer")
 )
 """Photos that come with the package, for whoever tries it."""
-
-REPLAY_PHOTOS = tuple(sorted((Path(__file__).parent / "replay_photos").glob("*.jpg")))
-"""Photos that come with the package for fine-tuning to ask about: people in streets."""
 
 GENERAL_PROMPTS = tuple(
     f"the {noun}"
@@ -58,16 +57,16 @@ def draw(prompts: list[str], count: int, seed: str) -> list[str]:
 def expected_iou(mask: Tensor, probability: Tensor) -> float:
     """The IoU to expect of a mask if each pixel belongs to the object with a probability.
 
-    With a mask of its own that is `self1e.predictor.expected_iou`: the expected intersection is the
-    sum of the probability inside the mask, the expected union the mask's area plus the sum outside;
-    an empty mask is right with the probability that no pixel belongs, taken at the likeliest.
+    For a mask that is `self1e.predictor.expected_iou`: the expected intersection is the sum of the
+    probability inside the mask, the expected union the mask's area plus the sum outside. An empty
+    mask is right as far as nothing is seen clearly (`self1e.predictor.presence`).
 
     Args:
         mask: bool (h, w).
         probability: float (h, w), 0..1.
     """
     if not mask.any():
-        return float(1 - probability.max())
+        return 1 - presence(probability)
     union = mask.sum() + probability[~mask].sum()
     return float(probability[mask].sum() / union)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from self1e.replay import REPLAY_PHOTOS
 from tests.conftest import ROOT, SAMPLES
 
 MOST_BYTES = 100_000_000
@@ -48,8 +47,6 @@ def test_the_wheel_holds_the_packages_the_bundled_model_and_the_samples(wheel: P
     }
     assert {f"self1e/demo_model/{name}" for name in ("config.json", "model.safetensors")} <= names
     assert {f"self1e/samples/{path.name}" for path in SAMPLES.iterdir()} <= names
-    assert {f"self1e/replay_photos/{path.name}" for path in REPLAY_PHOTOS} <= names
-    assert "self1e/replay_photos/LICENSES.txt" in names
     assert wheel.stat().st_size < MOST_BYTES
 
 

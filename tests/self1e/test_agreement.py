@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from self1e.adapter import load_adapted
-from self1e.agreement import agreement, ask_former
+from self1e.agreement import FormerAnswers, agreement, ask_former
 from self1e.metrics import bootstrap_interval
 from self1e.predictor import Predictor
 from self1e.predictor import expected_iou as own_expected_iou
@@ -32,6 +32,29 @@ def test_the_iou_to_expect_of_its_own_mask_is_the_predictors() -> None:
     assert expected_iou(logits > 0, logits.sigmoid()) == pytest.approx(own_expected_iou(logits))
     empty = torch.full((8, 8), -4.0)
     assert expected_iou(empty > 0, empty.sigmoid()) == pytest.approx(own_expected_iou(empty))
+
+
+def test_nothing_is_right_as_far_as_nothing_is_seen_clearly() -> None:
+    probability = torch.zeros(20, 20)
+    probability[0, :4] = torch.tensor([0.9, 0.7, 0.3, 0.1])  # the likeliest hundredth
+    assert expected_iou(torch.zeros(20, 20, dtype=torch.bool), probability) == pytest.approx(0.5)
+
+
+def test_only_answers_count_that_the_model_was_sure_of() -> None:
+    seen = torch.zeros(4, 20, 20)
+    seen[0, :10] = 0.9  # sure of it
+    seen[1, :10] = 0.6  # a guess
+    seen[2, 0, 0] = 0.6  # almost surely nothing
+    seen[3, :10] = 0.45  # nothing, but it might be
+    answers = FormerAnswers(
+        SAMPLE_PHOTOS[0], ("a", "b", "c", "d"), (seen * 255).to(torch.uint8), seen > 0.5
+    )
+    answers.masks[2] = False
+    sure = answers.sure()
+    assert sure.prompts == ("a", "c")
+    assert sure.own_ious == pytest.approx([0.9, 0.85], abs=0.01)
+    torch.testing.assert_close(sure.masks, answers.masks[[0, 2]])
+    torch.testing.assert_close(sure.probabilities, answers.probabilities[[0, 2]])
 
 
 def test_the_iou_to_expect_of_another_mask() -> None:

@@ -36,6 +36,7 @@ RECIPE = FinetuneRecipe(
     views_per_package_photo=1,
     eval_steps=20,
     kept_answers=3,
+    most_forgotten=1.0,
 )
 
 
@@ -48,9 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FinetuneData:
     )
 
 
-SHORT = replace(
-    RECIPE, steps=12, eval_steps=4, views_per_photo=1, views_per_package_photo=1, kept_change=0.9
-)
+SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, most_forgotten=0.0)
 
 
 def test_what_is_taught_is_learned_and_held_out_photos_show_it(
@@ -97,10 +96,11 @@ data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range
 predictor = load_predictor(Path(sys.argv[1]), device="cpu")
 finetune(predictor, data, Path(sys.argv[3]), SHORT, pause=pause)
 """
-# It pauses before each of 25 views (4 taught, 20 of the package, 1 of validation), each step and
-# each step of an evaluation. The first kill comes after 4 views; then 21 views, an evaluation,
-# 4 steps and an evaluation with a checkpoint are 27 pauses: the second kill comes after step 5.
-KILLS = (5, 27 + 2)
+# It pauses before each of 8 photos that it asks about (4 taught, 4 of the package), each of 9 views
+# (1 more for validation), each step and each step of an evaluation. The first kill comes after 4
+# views; then 8 photos, 5 views, an evaluation, 4 steps and an evaluation with a checkpoint are 19
+# pauses: the second kill comes after step 5.
+KILLS = (8 + 5, 19 + 2)
 
 
 @pytest.mark.timeout(900)

@@ -178,7 +178,8 @@ def test_a_mask_is_not_given_where_the_model_sees_nothing_that_fits(
 ) -> None:
     embedding = tiny_predictor.encode_image(photo)
     (given,) = tiny_predictor.segment(embedding, ["dog"])
-    (seen,) = map(confidence, tiny_predictor.probabilities(embedding, ["dog"]).double().logit())
+    probabilities, _ = tiny_predictor.grid_answers(embedding, ["dog"])
+    (seen,) = map(confidence, probabilities.double().logit())
     assert given.mask.any()
     for bar, is_given in ((seen - 1e-4, True), (seen + 1e-4, False)):
         monkeypatch.setattr(tiny_predictor.model.config, "min_confidence", bar)
