@@ -11,15 +11,17 @@ from backend.gate import Comparison, GeneralMeasure
 from backend.report_pictures import Answer, HeldOutResult, reduced_mask
 from backend.training_samples import PackedMask
 from backend.training_set import TrainingSet
-from self1e.agreement import agreement, ask_former
+from self1e.agreement import PhotoScene, agreement, ask_former
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import Evaluation, evaluate
 from self1e.metrics import bootstrap_interval
 from self1e.predictor import Predictor
 from self1e.replay import SAMPLE_PHOTOS, replay_prompts
+from self1e.replay_memory import ReplayMemory
 
 _MOST_PHOTOS = 32
 _PROMPTS = 20
+_REMEMBERED_PROMPTS = 40  # they are few, and stand for all that is not in the project
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def compare_versions(
     *,
     truth: Sequence[SegmentationSample],
     former_prompts: Sequence[str],
+    memory: ReplayMemory | None,
     pause: Callable[[], None],
 ) -> VersionComparison:
     """Asks one version and then the other; only one model is in memory at a time.
@@ -50,8 +53,9 @@ def compare_versions(
         after: the new one.
         data: whose held-out samples are asked about.
         truth: samples of what was not taught; without any, the served version's own answers about
-            held-out photos and those of the package stand for it.
+            held-out photos, those of the package and what the model remembers stand for it.
         former_prompts: what earlier fine-tunings taught.
+        memory: of the base model, if it has one.
         pause: called between pieces of work; returns when work may go on.
 
     Raises:
@@ -66,9 +70,12 @@ def compare_versions(
     if truth:
         general_before = evaluate(predictor, truth, progress=False)
     else:
-        former = ask_former(
-            predictor, [*photos, *SAMPLE_PHOTOS], prompts, count=_PROMPTS, seed=0, pause=pause
-        )
+        scenes = [PhotoScene(photo) for photo in (*photos, *SAMPLE_PHOTOS)]
+        former = ask_former(predictor, scenes, prompts, count=_PROMPTS, seed=0, pause=pause)
+        if memory is not None:
+            former += ask_former(
+                predictor, memory.apart, prompts, count=_REMEMBERED_PROMPTS, seed=0, pause=pause
+            )
     del predictor
     predictor = load(after)
     pause()

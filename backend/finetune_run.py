@@ -31,8 +31,11 @@ from self1e.adapter import load_adapted
 from self1e.checkpoint import CheckpointError, device_name
 from self1e.dataset import SamplesError, SegmentationSample, read_samples
 from self1e.finetune_recipe import FinetuneRecipe
-from self1e.finetuning import FinetuneData, FinetuneResult, finetune
+from self1e.finetune_views import FinetuneData
+from self1e.finetuning import FinetuneResult, finetune
+from self1e.hub import find_checkpoint
 from self1e.predictor import Predictor
+from self1e.replay_memory import ReplayMemory
 
 Say = Callable[[str], None]
 
@@ -121,9 +124,13 @@ class _Run:
         before = self._store.read(self._parent)
         self._former_prompts = () if before is None else before.prompts
         self._replay = [] if options.replay is None else read_samples(options.replay)
-        changes = {} if options.steps is None else {"steps": options.steps}
         base = self._load(None)
-        self._recipe = FinetuneRecipe.of_model(base.model, **changes)
+        self._memory = ReplayMemory.load(find_checkpoint(settings.model))
+        self._recipe = FinetuneRecipe.of_model(
+            base.model,
+            remembers=self._memory is not None,
+            **({} if options.steps is None else {"steps": options.steps}),
+        )
         self._base: Predictor | None = base
         self._name = self._digest()
         self._directory = settings.data_dir / "finetunes" / self._name
@@ -177,7 +184,7 @@ class _Run:
         assert self._base is not None
         replay = [sample for at, group in _by_photo(self._replay) for sample in group if at]
         training = SharedTraining(
-            FinetuneData(data.train, data.validation, replay, self._former_prompts),
+            FinetuneData(data.train, data.validation, replay, self._former_prompts, self._memory),
             self._directory,
             self._recipe,
             self._parent_adapter,
@@ -206,6 +213,7 @@ class _Run:
             data,
             truth=[sample for at, group in _by_photo(self._replay) for sample in group if not at],
             former_prompts=self._former_prompts,
+            memory=self._memory,
             pause=self._pause,
         )
 

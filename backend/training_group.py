@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a dry run need not pay
     from accelerate import PartialState
 
     from self1e.finetune_recipe import FinetuneRecipe
-    from self1e.finetuning import FinetuneData
+    from self1e.finetune_views import FinetuneData
 
 
 @dataclass(frozen=True)

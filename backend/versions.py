@@ -35,9 +35,9 @@ def model_version(model: str) -> str:
 
 
 def _digest(directory: Path) -> str:
-    """Digest of a checkpoint's configuration and weights."""
+    """Digest of a checkpoint's configuration and weights; no answer depends on other files."""
     digest = hashlib.sha256()
-    for path in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
+    for path in sorted([*directory.glob("*.json"), *directory.glob("model*.safetensors")]):
         digest.update(path.name.encode())
         for block in _blocks(path):
             digest.update(block)

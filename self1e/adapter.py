@@ -8,7 +8,7 @@ folded into the model's weights, so that serving an adapted model costs what the
 import copy
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,28 +104,6 @@ def save_adapter(adapted: PeftModel, directory: Path) -> None:
     (directory / "README.md").unlink(missing_ok=True)
 
 
-def adapter_state(adapted: PeftModel) -> dict[str, Tensor]:
-    """A copy on the CPU of what `save_adapter` would write, by the same names."""
-    return {name: each.detach().cpu().clone() for name, each in _adapter_state(adapted).items()}
-
-
-def set_adapter_state(adapted: PeftModel, state: Mapping[str, Tensor]) -> None:
-    """Gives an adapter weights that `adapter_state` gave."""
-    with _quiet():
-        set_peft_model_state_dict(adapted, dict(state))
-
-
-def read_adapter(adapted: PeftModel, directory: Path) -> None:
-    """Gives an adapter the weights of a directory that `save_adapter` wrote of its like.
-
-    Raises:
-        AdapterError: they cannot be read or do not fit.
-    """
-    stored = _read_weights(directory)
-    _check_fit(directory, stored, _adapter_state(adapted), complete=True)
-    set_adapter_state(adapted, stored)
-
-
 def merge_adapter(model: Self1eModel, directory: Path) -> Self1eModel:
     """Folds an adapter into a base model's weights, which are changed.
 
@@ -144,7 +122,9 @@ def merge_adapter(model: Self1eModel, directory: Path) -> Self1eModel:
         adapted = _wrap(model, config)
     except (ValueError, KeyError) as error:
         raise AdapterError(f"{directory} does not fit the model: {error}") from error
-    read_adapter(adapted, directory)
+    expected, stored = _adapter_state(adapted), _read_weights(directory)
+    _check_fit(directory, stored, expected, complete=True)
+    _fill(adapted, stored)
     try:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:
@@ -251,7 +231,12 @@ def _continue_from(
             place = torch.tensor([ids_now.index(id_) for id_ in ids_before])
             stored[name] = now[name].detach().cpu().index_copy(0, place, rows.to(now[name].dtype))
     _check_fit(parent, stored, now, complete=False)
-    set_adapter_state(adapted, now | stored)
+    _fill(adapted, now | stored)
+
+
+def _fill(adapted: PeftModel, stored: dict[str, Tensor]) -> None:
+    with _quiet():
+        set_peft_model_state_dict(adapted, stored)
 
 
 def _check_fit(

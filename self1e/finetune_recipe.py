@@ -40,13 +40,6 @@ class FinetuneRecipe:
     eval_steps: int = 25
     patience: int = 4
     """Evaluations in a row without a lower validation loss after which it stops."""
-    most_forgotten: float = 0.01
-    """As much of what the training changed is kept as loses no more than this of the agreement with
-    the former model (`self1e.kept_change`)."""
-    asked_photos: int = 16
-    """Photos, those of the package among them, that this is measured on."""
-    asked_prompts: int = 20
-    """Prompts about each of them."""
     prompt_tokens: bool = True
     """Whether the embeddings of the taught prompts' words are trained: a small model never saw most
     words, a large one knows them."""
@@ -63,17 +56,26 @@ class FinetuneRecipe:
             raise ValueError("keep_vision keeps what adapter.vision trains: give one of the two")
 
     @classmethod
-    def of_model(cls, model: Self1eModel, **changes: Any) -> "FinetuneRecipe":
-        """The recipe for a model on its device: everything on CUDA, features kept on a CPU."""
+    def of_model(
+        cls, model: Self1eModel, *, remembers: bool = False, **changes: Any
+    ) -> "FinetuneRecipe":
+        """The recipe for a model on its device: everything on CUDA, features kept on a CPU.
+
+        Args:
+            model: to be fine-tuned.
+            remembers: whether it has a replay memory, which is of its vision tower as it is.
+            changes: fields that are decided already.
+        """
         cuda = model.device.type == "cuda"
         small = model.config.width < _SMALL_WIDTH
+        vision = cuda and not remembers
         own: dict[str, Any] = {
-            "adapter": AdapterOptions(vision=cuda, projector=True)
+            "adapter": AdapterOptions(vision=vision, projector=True)
             if small
-            else AdapterOptions(rank=64, alpha=128, vision=cuda),
+            else AdapterOptions(rank=64, alpha=128, vision=vision),
             "learning_rate": 1e-3 if small else 1e-4,
             "prompt_tokens": small,
-            "keep_vision": not cuda,
+            "keep_vision": not vision,
             "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),
             "gradient_checkpointing": cuda and not small,
         }

@@ -25,23 +25,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from self1e.adapter import (
-    ADAPTER_WEIGHTS,
-    adapter_state,
-    add_adapter,
-    read_adapter,
-    save_adapter,
-)
-from self1e.agreement import FormerAnswers, ask_former
-from self1e.dataset import SegmentationSample
+from self1e.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, add_adapter, save_adapter
 from self1e.finetune_recipe import FinetuneRecipe
-from self1e.kept_change import keep_change
+from self1e.finetune_views import FinetuneData, prepare_views
 from self1e.predictor import Predictor
 from self1e.prompt import PromptEncoder
-from self1e.replay import SAMPLE_PHOTOS, replay_prompts
-from self1e.taught_views import PhotoLesson, lessons
 from self1e.training import Collator, SegmentationTrainer
-from self1e.view_store import DrawnExamples, PlannedView, ViewStore, plan_view
 
 Pause = Callable[[], None]
 Progress = Callable[[int, int], None]
@@ -51,23 +40,6 @@ GROUP_WAIT = 24 * 3600
 waits for prompts."""
 
 _TRAINER_STATE = "trainer_state.json"  # the last file of a checkpoint to be written
-
-
-@dataclass(frozen=True)
-class FinetuneData:
-    """What to learn from.
-
-    Attributes:
-        train: samples to learn.
-        validation: samples that say when to stop.
-        replay: samples with a truth that keep the model from forgetting.
-        former_prompts: prompts that the model was taught by earlier fine-tunings.
-    """
-
-    train: Sequence[SegmentationSample]
-    validation: Sequence[SegmentationSample]
-    replay: Sequence[SegmentationSample] = ()
-    former_prompts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +100,8 @@ def _train(
 ) -> None:
     if not data.train or not data.validation:
         raise ValueError("There must be photos both to train and to validate on")
+    if data.memory is not None and not recipe.keep_vision:
+        raise ValueError("A replay memory is of the vision tower as it is: keep_vision it")
     torch.manual_seed(recipe.seed)
     model, encoder = predictor.model, predictor.encoder
     taught = sorted({sample.prompt for sample in data.train})
@@ -138,12 +112,10 @@ def _train(
         current = getattr(model, "activation_checkpointing_enable", None)
         (current or model.gradient_checkpointing_enable)({"use_reentrant": False})
     model.eval()
-    before = adapter_state(adapted)
     state = PartialState(cpu=model.device.type == "cpu", timeout=timedelta(seconds=GROUP_WAIT))
-    former = _ask_former(predictor, data, recipe, pause) if state.is_main_process else []
     with state.main_process_first():
         checkpoint = last_checkpoint(out / "checkpoints")
-        examples, validation = _prepare(
+        examples, validation = prepare_views(
             predictor, data, out, recipe, pause, progress=state.is_main_process
         )
     arguments = _arguments(out, recipe, model.device)
@@ -162,12 +134,7 @@ def _train(
     trainer.train(resume_from_checkpoint=checkpoint)
     state.wait_for_everyone()  # each has loaded the best checkpoint
     if trainer.is_world_process_zero():
-        best = trainer.state.best_model_checkpoint
-        if best is not None:
-            read_adapter(adapted, Path(best))
-        adapted.eval()
-        keep_change(adapted, predictor, before, former, recipe.most_forgotten, pause)
-        _keep(trainer, adapted, out)
+        _keep_best(trainer, adapted, out)
     state.wait_for_everyone()
 
 
@@ -193,75 +160,6 @@ def last_checkpoint(directory: Path) -> str | None:
         else:
             return str(path)
     return None
-
-
-def _ask_former(
-    predictor: Predictor, data: FinetuneData, recipe: FinetuneRecipe, pause: Pause
-) -> list[FormerAnswers]:
-    """What the model is sure of before it is trained."""
-    own = sorted({sample.image for sample in data.train})
-    photos = [*SAMPLE_PHOTOS, *own][: recipe.asked_photos]
-    prompts = replay_prompts({sample.prompt for sample in data.train}, data.former_prompts)
-    return ask_former(
-        predictor, photos, prompts, count=recipe.asked_prompts, seed=recipe.seed, pause=pause
-    )
-
-
-def _prepare(
-    predictor: Predictor,
-    data: FinetuneData,
-    out: Path,
-    recipe: FinetuneRecipe,
-    pause: Pause,
-    *,
-    progress: bool,
-) -> tuple[DrawnExamples, ViewStore]:
-    taught, known = lessons(data.train), lessons(data.replay)
-    prompts = replay_prompts({sample.prompt for sample in data.train}, data.former_prompts)
-    every = max(1, min(recipe.views_per_photo, recipe.most_views // (len(taught) + len(known))))
-
-    def views(lesson: PhotoLesson, count: int, answers: int) -> list[PlannedView]:
-        return [
-            plan_view(lesson, number, prompts, answers, seed=recipe.seed) for number in range(count)
-        ]
-
-    plan: list[PlannedView] = []
-    photos = []
-    for lesson in taught:
-        photos.append(range(len(plan), len(plan) + every))
-        plan += views(lesson, every, recipe.kept_answers)
-    new = len(plan)
-    for lesson in known:
-        plan += views(lesson, every, recipe.kept_answers)
-    for photo in SAMPLE_PHOTOS:
-        plan += views(
-            PhotoLesson(photo, ()), recipe.views_per_package_photo, 2 * recipe.kept_answers
-        )
-
-    def store(name: str, planned: list[PlannedView]) -> ViewStore:
-        made = ViewStore(
-            out / name,
-            planned,
-            predictor.encoder,
-            seed=recipe.seed,
-            max_tiles=predictor.max_tiles,
-            keep_vision=recipe.keep_vision,
-        )
-        made.prepare(predictor.model, pause, description=name, progress=progress)
-        return made
-
-    examples = DrawnExamples(
-        store("views", plan),
-        photos,
-        range(new, len(plan)),
-        examples=recipe.steps * recipe.batch_photos * PartialState().num_processes,
-        seed=recipe.seed,
-        taught=recipe.taught_prompts,
-        replayed=recipe.replayed_prompts,
-        replay_share=recipe.replay_share,
-    )
-    plain = [PlannedView(lesson, 0) for lesson in lessons(data.validation)]
-    return examples, store("validation", plain)
 
 
 def _arguments(out: Path, recipe: FinetuneRecipe, device: torch.device) -> TrainingArguments:
@@ -322,11 +220,15 @@ class _Companion(TrainerCallback):
         self._pause()
 
 
-def _keep(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> None:
-    """Writes the history and, last, the adapter."""
+def _keep_best(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> None:
+    """Writes the history and, last, the adapter of the lowest validation loss."""
     partial = out / "adapter.part"
     shutil.rmtree(partial, ignore_errors=True)
     save_adapter(adapted, partial)
+    best = trainer.state.best_model_checkpoint
+    if best is not None:
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            shutil.copyfile(Path(best) / name, partial / name)
     (out / "history.json").write_text(json.dumps(trainer.state.log_history))
     partial.replace(out / "adapter")
     for name in ("checkpoints", "views", "validation"):

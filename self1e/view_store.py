@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from self1e.losses import TARGET_SHORT_SIDE
 from self1e.model import Self1eModel
 from self1e.prompt import ANSWER, PromptEncoder
 from self1e.replay import draw, soft_targets
-from self1e.taught_views import PhotoLesson, TaughtView, make_view
+from self1e.replay_memory import GRID, ReplayMemory
+from self1e.taught_views import PhotoLesson, make_view
 from self1e.training import TrainingExample
 
 
@@ -36,18 +38,27 @@ class PlannedView:
     """Prompts whose former answers are kept with it."""
 
 
+@dataclass(frozen=True)
+class RememberedView:
+    """An entry of the model's replay memory, about which nothing new is taught."""
+
+    index: int
+    replayed: tuple[str, ...]
+
+
 class ViewStore(Dataset[TrainingExample]):
     """Views in files; example i asks all that view i knows."""
 
     def __init__(
         self,
         directory: Path,
-        plan: Sequence[PlannedView],
+        plan: Sequence[PlannedView | RememberedView],
         encoder: PromptEncoder,
         *,
         seed: int,
         max_tiles: int,
         keep_vision: bool,
+        memory: ReplayMemory | None = None,
     ) -> None:
         """Keeps its arguments.
 
@@ -58,6 +69,7 @@ class ViewStore(Dataset[TrainingExample]):
             seed: of all draws.
             max_tiles: most tiles of a photo.
             keep_vision: whether to keep vision features in place of pixels.
+            memory: where the remembered views are; only if vision features are kept.
         """
         self._directory = directory
         self._plan = plan
@@ -65,6 +77,7 @@ class ViewStore(Dataset[TrainingExample]):
         self._seed = seed
         self._max_tiles = max_tiles
         self._keep_vision = keep_vision
+        self._memory = memory
 
     def prepare(
         self, model: Self1eModel, pause: Callable[[], None], *, description: str, progress: bool
@@ -129,6 +142,9 @@ class ViewStore(Dataset[TrainingExample]):
     @torch.inference_mode()
     def _write(self, index: int, model: Self1eModel) -> None:
         planned = self._plan[index]
+        if isinstance(planned, RememberedView):
+            self._write_remembered(index, planned, model)
+            return
         rng = Random(f"{self._seed}-{planned.lesson.photo.name}-{planned.number}")
         view = make_view(
             planned.lesson,
@@ -140,7 +156,9 @@ class ViewStore(Dataset[TrainingExample]):
         vision = model.encode_vision(view.pixel_values.to(model.device, model.dtype))
         masks = view.masks
         if planned.replayed:
-            masks = torch.cat([masks, self._former_answers(model, view, vision, planned.replayed)])
+            size = (view.counted.shape[0], view.counted.shape[1])
+            former = self._former_answers(model, view.grid, size, vision, planned.replayed)
+            masks = torch.cat([masks, former])
         tiles = vision if self._keep_vision else view.pixel_values
         _write_file(
             self._path(index),
@@ -156,17 +174,36 @@ class ViewStore(Dataset[TrainingExample]):
             },
         )
 
+    def _write_remembered(self, index: int, planned: RememberedView, model: Self1eModel) -> None:
+        assert self._memory is not None
+        vision = self._memory.vision(planned.index).to(model.device, model.dtype)
+        size = (TARGET_SHORT_SIDE, TARGET_SHORT_SIDE)
+        _write_file(
+            self._path(index),
+            {
+                "tiles": vision.to("cpu", torch.float16),
+                "masks": self._former_answers(model, GRID, size, vision, planned.replayed),
+                "counted": torch.ones(size, dtype=torch.bool),
+            },
+            {"grid": GRID, "prompts": planned.replayed, "known": 0},
+        )
+
     def _former_answers(
-        self, model: Self1eModel, view: TaughtView, vision: Tensor, prompts: Sequence[str]
+        self,
+        model: Self1eModel,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        vision: Tensor,
+        prompts: Sequence[str],
     ) -> Tensor:
-        batch = self._encoder.encode(prompts, view.grid[0] * view.grid[1])
+        """Probabilities uint8 (P, *size), 0..255."""
+        batch = self._encoder.encode(prompts, grid[0] * grid[1])
         rows = torch.zeros(len(prompts), dtype=torch.int64, device=vision.device)
         output = model.segment(
-            [model.project(vision, view.grid).select(rows)],
+            [model.project(vision, grid).select(rows)],
             batch.input_ids.to(vision.device),
             batch.attention_mask.to(vision.device),
         )
-        size = (view.counted.shape[0], view.counted.shape[1])
         return soft_targets(output.masks[0].final, size).cpu()
 
     def _path(self, index: int) -> Path:

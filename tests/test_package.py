@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT, SAMPLES
 
 MOST_BYTES = 100_000_000
+DEMO_FILES = ("config.json", "model.safetensors", "replay.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_wheel_holds_the_packages_the_bundled_model_and_the_samples(wheel: P
         "self1e",
         "backend",
     }
-    assert {f"self1e/demo_model/{name}" for name in ("config.json", "model.safetensors")} <= names
+    assert {f"self1e/demo_model/{name}" for name in DEMO_FILES} <= names
     assert {f"self1e/samples/{path.name}" for path in SAMPLES.iterdir()} <= names
     assert wheel.stat().st_size < MOST_BYTES
 

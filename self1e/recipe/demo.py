@@ -25,6 +25,7 @@ from self1e.recipe.curve import HeldOutCurve, held_out_figures
 from self1e.recipe.encoded_views import DemoExamples, EncodedViews
 from self1e.recipe.guided_trainer import GuidedCollator, GuidedTrainer
 from self1e.recipe.held_out import write_held_out
+from self1e.recipe.memory import remember
 from self1e.recipe.network import build_model, build_tokenizer
 from self1e.recipe.options import DemoRecipe
 from self1e.recipe.photos import held_out, read_photos
@@ -100,7 +101,9 @@ def train_demo(data: Path, out: Path, recipe: DemoRecipe) -> dict[str, dict[str,
     model.config.mask_logit = recipe.mask_logit
     model.config.min_confidence = recipe.min_confidence
     save_model(model.half(), tokenizer, out / "model")
-    return held_out_figures(load_predictor(out / "model"), kinds)
+    trained = load_predictor(out / "model")
+    remember(trained, photos, recipe.seed).save(out / "model")
+    return held_out_figures(trained, kinds)
 
 
 def _run_stage(

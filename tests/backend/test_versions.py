@@ -50,6 +50,7 @@ def test_a_changed_byte_changes_the_name(checkpoint: Path, file: str, position: 
 def test_files_beside_the_model_do_not_change_the_name(checkpoint: Path) -> None:
     name = model_version(str(checkpoint))
     (checkpoint / "README.md").write_text("A model.")
+    (checkpoint / "replay.safetensors").write_bytes(b"what it remembers")
     assert model_version(str(checkpoint)) == name
 
 

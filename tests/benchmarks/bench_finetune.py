@@ -26,7 +26,8 @@ import torch
 from self1e.checkpoint import CheckpointError, load_predictor
 from self1e.dataset import SegmentationSample
 from self1e.finetune_recipe import FinetuneRecipe
-from self1e.finetuning import FinetuneData, finetune
+from self1e.finetune_views import FinetuneData
+from self1e.finetuning import finetune
 from self1e.hub import find_checkpoint
 from self1e.predictor import Predictor
 from self1e.taught_views import lessons

@@ -1,6 +1,8 @@
 """From accepted annotations to a served version, with a real (tiny) model."""
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -213,6 +215,23 @@ def test_two_trainings_on_one_device_exclude_each_other(
         code, _ = finetune(export)
     assert code == FinetuneExit.BUSY
     assert "Another training runs on the device cpu" in capsys.readouterr().err
+
+
+def test_of_two_commands_started_at_once_one_trains(
+    data_dir: Path, export: Path, environment: None, model: Path
+) -> None:
+    command = [sys.executable, "-m", "backend.finetune", "--export", str(export)]
+    command += ["--image-root", str(export.parent / "images"), "--steps", "1", "--force"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ended = [(process.communicate(timeout=300), process.returncode) for process in both]
+    assert sorted(code for _, code in ended) == [FinetuneExit.PUBLISHED, FinetuneExit.BUSY], ended
+    (refused,) = [said for (_, said), code in ended if code == FinetuneExit.BUSY]
+    assert "Another training runs on the device cpu" in refused
+    store = VersionStore(data_dir, model_version(str(model)))
+    assert store.names() == [store.base, store.current()]
 
 
 def test_too_few_photos_are_refused(

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from self1e.adapter import load_adapted
-from self1e.agreement import FormerAnswers, agreement, ask_former
+from self1e.agreement import FormerAnswers, PhotoScene, agreement, ask_former
 from self1e.metrics import bootstrap_interval
 from self1e.predictor import Predictor
 from self1e.predictor import expected_iou as own_expected_iou
 from self1e.replay import GENERAL_PROMPTS, SAMPLE_PHOTOS, draw, expected_iou, replay_prompts
+
+SCENES = [PhotoScene(photo) for photo in SAMPLE_PHOTOS]
 
 
 def test_prompts_that_share_a_word_with_what_is_taught_are_not_replayed() -> None:
@@ -47,7 +49,7 @@ def test_only_answers_count_that_the_model_was_sure_of() -> None:
     seen[2, 0, 0] = 0.6  # almost surely nothing
     seen[3, :10] = 0.45  # nothing, but it might be
     answers = FormerAnswers(
-        SAMPLE_PHOTOS[0], ("a", "b", "c", "d"), (seen * 255).to(torch.uint8), seen > 0.5
+        SCENES[0], ("a", "b", "c", "d"), (seen * 255).to(torch.uint8), seen > 0.5
     )
     answers.masks[2] = False
     sure = answers.sure()
@@ -65,10 +67,22 @@ def test_the_iou_to_expect_of_another_mask() -> None:
     assert expected_iou(torch.zeros(1, 4, dtype=torch.bool), probability) == 0
 
 
+def test_a_mask_that_is_nearly_as_good_counts_as_the_same() -> None:
+    seen = torch.zeros(1, 20, 20)
+    seen[0, :10] = 1
+    answers = FormerAnswers(SCENES[0], ("a",), (seen * 255).to(torch.uint8), seen > 0.5)
+    masks = torch.zeros(3, 20, 20, dtype=torch.bool)
+    masks[0, :10], masks[0, 10, :9] = True, True  # 209 places in place of 200
+    masks[1, :10], masks[1, 10:11] = True, True  # 220
+    assert answers.agreement(masks[:1]) == [1]
+    assert answers.agreement(masks[1:2]) == [pytest.approx(200 / 220)]
+    assert answers.agreement(masks[2:]) == [0]
+
+
 def test_a_model_agrees_with_itself_and_another_does_not(
     tiny_predictor: Predictor, tiny_directory: Path
 ) -> None:
-    former = ask_former(tiny_predictor, SAMPLE_PHOTOS, list(GENERAL_PROMPTS), count=10, seed=0)
+    former = ask_former(tiny_predictor, SCENES, list(GENERAL_PROMPTS), count=10, seed=0)
     assert [len(answers.prompts) for answers in former] == [10] * 4
     own = [iou for answers in former for iou in answers.own_ious]
     same = load_adapted(tiny_directory, None, device="cpu")

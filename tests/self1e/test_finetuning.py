@@ -16,13 +16,10 @@ from self1e.checkpoint import load_predictor
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import evaluate
 from self1e.finetune_recipe import FinetuneRecipe
-from self1e.finetuning import (
-    FinetuneData,
-    finetune,
-    last_checkpoint,
-    taught_tokens,
-)
+from self1e.finetune_views import FinetuneData
+from self1e.finetuning import finetune, last_checkpoint, taught_tokens
 from self1e.predictor import Predictor
+from self1e.replay_memory import ReplayMemory
 from tests.conftest import ROOT
 from tests.taught_photos import write_samples
 
@@ -36,7 +33,6 @@ RECIPE = FinetuneRecipe(
     views_per_package_photo=1,
     eval_steps=20,
     kept_answers=3,
-    most_forgotten=1.0,
 )
 
 
@@ -49,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FinetuneData:
     )
 
 
-SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, most_forgotten=0.0)
+SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1)
 
 
 def test_what_is_taught_is_learned_and_held_out_photos_show_it(
@@ -75,11 +71,36 @@ def test_what_is_taught_is_learned_and_held_out_photos_show_it(
     assert min(losses) < losses[0]
 
 
+def test_what_the_model_remembers_is_trained_on(
+    tiny_directory: Path, data: FinetuneData, tmp_path: Path
+) -> None:
+    predictor = load_predictor(tiny_directory, device="cpu")
+    side = predictor.model.config.tile_size
+    pixels = torch.rand(8, 3, side, side)
+    with torch.inference_mode():
+        memory = ReplayMemory.of(predictor.model.encode_vision(pixels))
+    remembering = replace(data, memory=memory)
+    pauses: list[None] = []
+    finetune(
+        predictor,
+        remembering,
+        tmp_path / "run",
+        replace(SHORT, replay_share=1.0),
+        pause=lambda: pauses.append(None),
+    )
+    # Views are made of 12 + 4 + 3 photos and of 6 entries, two being kept apart; 12 steps; 4
+    # evaluations of 1 step.
+    assert len(pauses) == (12 + 4 + 3 + 6) + 12 + 4
+    with pytest.raises(ValueError, match="keep_vision"):
+        finetune(predictor, remembering, tmp_path / "other", replace(SHORT, keep_vision=False))
+
+
 KILL_AT_CALL = """
 import os, signal, sys
 from pathlib import Path
 from self1e.checkpoint import load_predictor
-from self1e.finetuning import FinetuneData, finetune
+from self1e.finetune_views import FinetuneData
+from self1e.finetuning import finetune
 from tests.self1e.test_finetuning import SHORT
 from tests.taught_photos import write_samples
 
@@ -96,11 +117,10 @@ data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range
 predictor = load_predictor(Path(sys.argv[1]), device="cpu")
 finetune(predictor, data, Path(sys.argv[3]), SHORT, pause=pause)
 """
-# It pauses before each of 8 photos that it asks about (4 taught, 4 of the package), each of 9 views
-# (1 more for validation), each step and each step of an evaluation. The first kill comes after 4
-# views; then 8 photos, 5 views, an evaluation, 4 steps and an evaluation with a checkpoint are 19
-# pauses: the second kill comes after step 5.
-KILLS = (8 + 5, 19 + 2)
+# It pauses before each of 9 views (4 taught, 4 of the package, 1 of validation), each step and each
+# step of an evaluation. The first kill comes after 4 views; then 5 views, an evaluation, 4 steps
+# and an evaluation with a checkpoint are 11 pauses: the second kill comes after step 5.
+KILLS = (5, 11 + 2)
 
 
 @pytest.mark.timeout(900)
@@ -148,9 +168,10 @@ IN_A_GROUP = """
 import json, os, sys
 from dataclasses import replace
 from pathlib import Path
-from self1e import finetuning
+from self1e import finetune_views
 from self1e.checkpoint import load_predictor
-from self1e.finetuning import DrawnExamples, FinetuneData, finetune
+from self1e.finetune_views import DrawnExamples, FinetuneData
+from self1e.finetuning import finetune
 from tests.self1e.test_finetuning import SHORT
 from tests.taught_photos import write_samples
 
@@ -161,7 +182,7 @@ class Watched(DrawnExamples):
         drawn.append(index)
         return super().__getitem__(index)
 
-finetuning.DrawnExamples = Watched
+finetune_views.DrawnExamples = Watched
 photos, out = Path(sys.argv[2]), Path(sys.argv[3])
 data = FinetuneData(write_samples(photos, range(4)), write_samples(photos, range(12, 13)))
 predictor = load_predictor(Path(sys.argv[1]), device="cpu")

@@ -10,6 +10,7 @@ from self1e.checkpoint import load_predictor
 from self1e.recipe import demo, network
 from self1e.recipe.demo import VISION_WEIGHTS, train_demo
 from self1e.recipe.options import DemoRecipe
+from self1e.replay_memory import ReplayMemory
 from tests.self1e.recipe.synthetic_photos import (
     HEIGHT,
     VOC_NAMES,
@@ -70,6 +71,7 @@ def test_all_stages_lead_to_a_model_that_loads_and_stay_done(
         curve = json.loads((out / f"curve-{stage}.jsonl").read_text())
         assert curve.keys() == {"step"} | figures.keys()
     assert load_predictor(out / "model").model.config.tile_size == network.TILE_SIZE
+    assert ReplayMemory.load(out / "model") is not None
 
     stages = [
         out / name / "model.safetensors" for name in ("words", "prompts", "sight-1", "focus-2")
