@@ -80,12 +80,9 @@ def prepare_views(
             PhotoLesson(photo, ()), recipe.views_per_package_photo, 2 * recipe.kept_answers
         )
     if data.memory is not None:
-        plan += [
-            RememberedView(
-                index, tuple(draw(prompts, _REMEMBERED_ANSWERS, f"{recipe.seed}-memory-{index}"))
-            )
-            for index in data.memory.taught
-        ]
+        for index in data.memory.taught:
+            asked = draw(prompts, _REMEMBERED_ANSWERS, f"{recipe.seed}-memory-{index}")
+            plan.append(RememberedView(data.memory, index, tuple(asked)))
 
     def store(name: str, planned: Sequence[PlannedView | RememberedView]) -> ViewStore:
         made = ViewStore(
@@ -95,7 +92,6 @@ def prepare_views(
             seed=recipe.seed,
             max_tiles=predictor.max_tiles,
             keep_vision=recipe.keep_vision,
-            memory=data.memory,
         )
         made.prepare(predictor.model, pause, description=name, progress=progress)
         return made

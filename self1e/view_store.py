@@ -40,8 +40,12 @@ class PlannedView:
 
 @dataclass(frozen=True)
 class RememberedView:
-    """An entry of the model's replay memory, about which nothing new is taught."""
+    """An entry of the model's replay memory, about which nothing new is taught.
 
+    It has vision features only: for stores that keep those.
+    """
+
+    memory: ReplayMemory
     index: int
     replayed: tuple[str, ...]
 
@@ -58,7 +62,6 @@ class ViewStore(Dataset[TrainingExample]):
         seed: int,
         max_tiles: int,
         keep_vision: bool,
-        memory: ReplayMemory | None = None,
     ) -> None:
         """Keeps its arguments.
 
@@ -69,7 +72,6 @@ class ViewStore(Dataset[TrainingExample]):
             seed: of all draws.
             max_tiles: most tiles of a photo.
             keep_vision: whether to keep vision features in place of pixels.
-            memory: where the remembered views are; only if vision features are kept.
         """
         self._directory = directory
         self._plan = plan
@@ -77,7 +79,6 @@ class ViewStore(Dataset[TrainingExample]):
         self._seed = seed
         self._max_tiles = max_tiles
         self._keep_vision = keep_vision
-        self._memory = memory
 
     def prepare(
         self, model: Self1eModel, pause: Callable[[], None], *, description: str, progress: bool
@@ -175,8 +176,7 @@ class ViewStore(Dataset[TrainingExample]):
         )
 
     def _write_remembered(self, index: int, planned: RememberedView, model: Self1eModel) -> None:
-        assert self._memory is not None
-        vision = self._memory.vision(planned.index).to(model.device, model.dtype)
+        vision = planned.memory.vision(planned.index).to(model.device, model.dtype)
         size = (TARGET_SHORT_SIDE, TARGET_SHORT_SIDE)
         _write_file(
             self._path(index),
