@@ -202,3 +202,26 @@ def test_a_second_publisher_waits_for_the_first(store: VersionStore, tmp_path: P
     assert other[0].wait(60) == 0
     assert store.current() == BASE
     assert store.rollback() == version.name
+
+
+def test_on_a_disk_that_fills_up_the_former_version_stays(
+    store: VersionStore, tmp_path: Path
+) -> None:
+    former = store.publish(new()).name
+    # The kernel refuses what goes beyond the limit, as it does on a full disk.
+    publish = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15))\n" + PUBLISH_FOREVER
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", publish, str(tmp_path), BASE, "full"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "OSError: [Errno 27]" in ran.stderr
+    assert store.current() == former
+    assert store.names() == [BASE, former]
+    # Once there is room again, the next one is published.
+    assert store.publish(new("2", parent=former)).name == store.current() != former
