@@ -8,7 +8,7 @@ folded into the model's weights, so that serving an adapted model costs what the
 import copy
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils import set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from self1e.checkpoint import load_predictor
@@ -102,6 +102,27 @@ def save_adapter(adapted: PeftModel, directory: Path) -> None:
     with _quiet():
         adapted.save_pretrained(str(directory), save_embedding_layers=False)
     (directory / "README.md").unlink(missing_ok=True)
+
+
+def adapter_state(adapted: PeftModel) -> dict[str, Tensor]:
+    """A copy on the CPU of what `save_adapter` would write, by the same names."""
+    return {name: each.detach().cpu().clone() for name, each in _adapter_state(adapted).items()}
+
+
+def blend_adapter(directory: Path, before: Mapping[str, Tensor], share: float) -> None:
+    """Takes a part of a training back: weights are moved towards what they were.
+
+    Args:
+        directory: of the trained adapter, which is changed.
+        before: its weights before it was trained (`adapter_state`).
+        share: how much of the change stays, 0..1.
+
+    Raises:
+        AdapterError: the adapter cannot be read.
+    """
+    after = _read_weights(directory)
+    blended = {name: before[name].lerp(each, share) for name, each in after.items()}
+    save_file(blended, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 def merge_adapter(model: Self1eModel, directory: Path) -> Self1eModel:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from peft import PeftModel
+from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -25,7 +26,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from self1e.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, add_adapter, save_adapter
+from self1e.adapter import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_state,
+    add_adapter,
+    blend_adapter,
+    save_adapter,
+)
 from self1e.finetune_recipe import FinetuneRecipe
 from self1e.finetune_views import FinetuneData, prepare_views
 from self1e.predictor import Predictor
@@ -107,6 +115,7 @@ def _train(
     taught = sorted({sample.prompt for sample in data.train})
     tokens = taught_tokens(encoder, taught) if recipe.prompt_tokens else set()
     adapted = add_adapter(model, recipe.adapter, tokens, parent)
+    before = adapter_state(adapted) if recipe.kept_change < 1 else {}
     if recipe.gradient_checkpointing:
         # Named otherwise by older releases of transformers.
         current = getattr(model, "activation_checkpointing_enable", None)
@@ -134,7 +143,7 @@ def _train(
     trainer.train(resume_from_checkpoint=checkpoint)
     state.wait_for_everyone()  # each has loaded the best checkpoint
     if trainer.is_world_process_zero():
-        _keep_best(trainer, adapted, out)
+        _keep_best(trainer, adapted, out, before, recipe.kept_change)
     state.wait_for_everyone()
 
 
@@ -220,7 +229,13 @@ class _Companion(TrainerCallback):
         self._pause()
 
 
-def _keep_best(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> None:
+def _keep_best(
+    trainer: SegmentationTrainer,
+    adapted: PeftModel,
+    out: Path,
+    before: dict[str, Tensor],
+    kept_change: float,
+) -> None:
     """Writes the history and, last, the adapter of the lowest validation loss."""
     partial = out / "adapter.part"
     shutil.rmtree(partial, ignore_errors=True)
@@ -229,6 +244,8 @@ def _keep_best(trainer: SegmentationTrainer, adapted: PeftModel, out: Path) -> N
     if best is not None:
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
             shutil.copyfile(Path(best) / name, partial / name)
+    if before:
+        blend_adapter(partial, before, kept_change)
     (out / "history.json").write_text(json.dumps(trainer.state.log_history))
     partial.replace(out / "adapter")
     for name in ("checkpoints", "views", "validation"):

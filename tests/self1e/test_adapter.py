@@ -12,7 +12,9 @@ from self1e.adapter import (
     ADAPTER_WEIGHTS,
     AdapterError,
     AdapterOptions,
+    adapter_state,
     add_adapter,
+    blend_adapter,
     merge_adapter,
     save_adapter,
 )
@@ -120,6 +122,23 @@ def test_an_adapter_goes_on_from_its_parent_with_more_tokens_and_layers(
     assert config.trainable_token_indices == {"embed_tokens": sorted({seg, 280, 300, 301, 305})}
     trained = {name for name, each in adapted.named_parameters() if each.requires_grad}
     assert any("vision_tower" in name for name in trained)
+
+
+def test_of_a_change_the_share_stays_that_is_wanted(
+    tiny_model: Self1eModel, tiny_directory: Path, tmp_path: Path
+) -> None:
+    adapted = add_adapter(tiny_model, AdapterOptions(rank=4, projector=True), {300})
+    before = adapter_state(adapted)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter.add_(1)
+    save_adapter(adapted, tmp_path)
+    blend_adapter(tmp_path, before, 0.75)
+    weights = load_file(tmp_path / ADAPTER_WEIGHTS)
+    assert weights.keys() == before.keys()
+    for name, each in weights.items():
+        torch.testing.assert_close(each, before[name] + 0.75)
+    merge_adapter(again(tiny_directory), tmp_path)
 
 
 @pytest.mark.parametrize("before", [False, True])
