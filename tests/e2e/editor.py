@@ -13,14 +13,16 @@ _SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
 def open_task(page: Page, project: int, task: int) -> None:
-    """Opens a task and switches Auto-Annotation on."""
+    """Opens a task and switches Auto-Annotation on; the browser remembers it."""
     page.goto(f"/projects/{project}/data?task={task}")
-    page.get_by_test_id("bottombar-auto-annotation-toggle").click()
+    toggle = page.get_by_test_id("bottombar-auto-annotation-toggle")
+    if not toggle.is_checked():
+        toggle.click()
 
 
-def type_prompt(page: Page, prompt: str) -> dict[str, Any]:
+def type_prompt(page: Page, prompt: str, placeholder: str = "for example: ") -> dict[str, Any]:
     """Types a prompt; returns the prediction that the editor gets for it."""
-    box = page.get_by_placeholder("for example: ")
+    box = page.get_by_placeholder(placeholder)
     box.fill(prompt)
     with page.expect_response(lambda response: "interactive-annotating" in response.url) as reply:
         box.press("Enter")
