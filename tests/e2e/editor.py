@@ -18,6 +18,7 @@ def open_task(page: Page, project: int, task: int) -> None:
     toggle = page.get_by_test_id("bottombar-auto-annotation-toggle")
     if not toggle.is_checked():
         toggle.click()
+    page.wait_for_load_state("networkidle")  # what is typed into a half-loaded editor asks nothing
 
 
 def type_prompt(page: Page, prompt: str, placeholder: str = "for example: ") -> dict[str, Any]:
