@@ -38,13 +38,14 @@ def without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     top, left, bottom, right = box
     # A frame of background joins all that is outside, which is then no hole.
     framed = np.pad(mask[top:bottom, left:right], 1)
-    pieces, areas = _connected(framed, connectivity=8)
+    pieces, statistics = _connected(framed, connectivity=8)
+    areas = statistics[:, cv2.CC_STAT_AREA]
     largest = int(areas.max())
     smallest = max(SMALLEST_SHARE_OF_PIECE * largest, SMALLEST_SHARE_OF_IMAGE * mask.size)
     kept = np.flatnonzero((areas >= smallest) | (areas == largest)) + 1
     solid = np.isin(pieces, kept)
-    holes, areas = _connected(~solid, connectivity=4)
-    pin_holes = np.flatnonzero(areas < smallest) + 1
+    holes, statistics = _connected(~solid, connectivity=4)
+    pin_holes = np.flatnonzero(statistics[:, cv2.CC_STAT_AREA] < smallest) + 1
     outside = holes[0, 0]
     solid |= np.isin(holes, pin_holes[pin_holes != outside])
     clean[top:bottom, left:right] = solid[1:-1, 1:-1]
@@ -74,14 +75,12 @@ def largest_pieces(
     if box is None:
         return
     top, left, bottom, right = box
-    count, pieces, statistics, _ = cv2.connectedComponentsWithStats(
-        mask[top:bottom, left:right].view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
-    )
+    pieces, statistics = _connected(mask[top:bottom, left:right], connectivity=connectivity)
     # A stable sort: pieces of one size come in the order in which OpenCV finds them.
-    order = np.argsort(-statistics[1:count, cv2.CC_STAT_AREA], kind="stable")[:limit] + 1
+    order = np.argsort(-statistics[:, cv2.CC_STAT_AREA], kind="stable")[:limit]
     for piece in order:
         x, y, width, height = statistics[piece, : cv2.CC_STAT_AREA]
-        crop = pieces[y : y + height, x : x + width] == piece
+        crop = pieces[y : y + height, x : x + width] == piece + 1
         yield Piece(int(top + y), int(left + x), crop)
 
 
@@ -110,8 +109,8 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 def _connected(
     mask: NDArray[np.bool_], *, connectivity: int
 ) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """The number of each pixel's piece, int32 (H, W) from 1 on, and the pieces' areas in pixels."""
+    """The number of each pixel's piece, int32 (H, W) from 1 on, and OpenCV's row for each piece."""
     _, pieces, statistics, _ = cv2.connectedComponentsWithStats(
         mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
     )
-    return pieces.astype(np.int32, copy=False), statistics[1:, cv2.CC_STAT_AREA]
+    return pieces.astype(np.int32, copy=False), statistics[1:]

@@ -7,6 +7,7 @@ nothing. Of the others many are guesses, and a model that unlearns a guess has f
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -79,7 +80,7 @@ class FormerAnswers:
             for mask, probability in zip(masks, self.probabilities, strict=True)
         ]
 
-    @property
+    @cached_property
     def own_ious(self) -> list[float]:
         """The IoUs to expect of its own masks."""
         return self.expected_ious(self.masks)
@@ -156,7 +157,4 @@ def agreement(
 
 
 def _ask(predictor: Predictor, scene: Scene, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    model = predictor.model
-    # What is trained of a model in half precision is in single precision while it is trained.
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype != torch.float32):
-        return predictor.grid_answers(scene.embed(predictor), prompts)
+    return predictor.grid_answers(scene.embed(predictor), prompts)

@@ -208,9 +208,13 @@ def expected_iou(logits: Tensor, cut: float = 0.0) -> float:
     inside = logits > cut
     if not inside.any():
         return _nothing_there(logits)
-    intersection = probability[inside].sum()
-    union = inside.sum() + probability[~inside].sum()
-    return float(intersection / union)
+    return expected_overlap(inside, probability)
+
+
+def expected_overlap(mask: Tensor, probability: Tensor) -> float:
+    """The IoU to expect of a mask, bool (h, w), not empty, if places belong with a probability."""
+    union = mask.sum() + probability[~mask].sum()
+    return float(probability[mask].sum() / union)
 
 
 def confidence(logits: Tensor, cut: float = 0.0) -> float:

@@ -13,7 +13,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from self1e.predictor import presence
+from self1e.predictor import expected_overlap, presence
 
 SAMPLE_PHOTOS = tuple(
     Path(__file__).parent / "samples" / f"{name}.jpg"
@@ -67,8 +67,7 @@ def expected_iou(mask: Tensor, probability: Tensor) -> float:
     """
     if not mask.any():
         return 1 - presence(probability)
-    union = mask.sum() + probability[~mask].sum()
-    return float(probability[mask].sum() / union)
+    return expected_overlap(mask, probability)
 
 
 def _words(prompt: str) -> set[str]:
