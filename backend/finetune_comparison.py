@@ -66,7 +66,6 @@ def compare_versions(
     predictor = load(before)
     pause()
     held_out_before, answers_before = evaluate_and_keep(predictor, data.held_out, pause)
-    pause()
     if truth:
         general_before = evaluate(predictor, truth, progress=False)
     else:
@@ -80,7 +79,6 @@ def compare_versions(
     predictor = load(after)
     pause()
     held_out_after, answers_after = evaluate_and_keep(predictor, data.held_out, pause)
-    pause()
     if truth:
         general = compare(general_before, evaluate(predictor, truth, progress=False))
     else:

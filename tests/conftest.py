@@ -133,7 +133,7 @@ def start_backend(
             ServiceCommand(
                 name="The backend",
                 arguments=[sys.executable, "-m", "backend", "serve"],
-                environment=_environment_without_settings() | settings | environment,
+                environment=environment_without_settings() | settings | environment,
                 health_url=f"{url}/health",
                 log_file=log_file,
                 working_directory=ROOT,
@@ -167,7 +167,8 @@ def browser(chromium_program: str) -> Iterator[Browser]:
         browser.close()
 
 
-def _environment_without_settings() -> dict[str, str]:
+def environment_without_settings() -> dict[str, str]:
+    """This process's environment, but for what a developer may have set of ours."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith(SETTING_VARIABLES)
     }

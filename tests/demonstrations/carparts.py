@@ -10,7 +10,6 @@ other things, which it should not have forgotten.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from self1e.dataset import SegmentationSample, read_samples
 from self1e.evaluate import SampleResult, evaluate
 from self1e.hub import CheckpointError
 from self1e.predictor import Predictor
-from tests.conftest import LABEL_STUDIO_PROGRAM, ROOT, SETTING_VARIABLES
+from tests.conftest import LABEL_STUDIO_PROGRAM, ROOT, environment_without_settings
 from tests.demonstrations.learning import Learning, compare_groups
 from tests.demonstrations.part_photos import (
     PARTS,
@@ -159,9 +158,7 @@ def _finetune(
     command = [sys.executable, "-m", "backend.finetune", "--project", str(project)]
     command += [] if options.steps is None else ["--steps", str(options.steps)]
     command += ["--force"] if options.force else []
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(SETTING_VARIABLES)
-    } | {
+    environment = environment_without_settings() | {
         "LABEL_STUDIO_URL": url,
         "LABEL_STUDIO_API_KEY": api_key,
         "SELF1E_DATA_DIR": str(data_dir),

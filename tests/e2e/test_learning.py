@@ -1,6 +1,5 @@
 """Annotators teach a thing, and the same prompt gets another mask: browser, server, training."""
 
-import os
 import subprocess
 import sys
 import time
@@ -14,11 +13,11 @@ from playwright.sync_api import Page
 
 from tests.conftest import (
     ROOT,
-    SETTING_VARIABLES,
     BackendStarter,
     ProjectCreator,
     RunningBackend,
     RunningLabelStudio,
+    environment_without_settings,
 )
 from tests.e2e.disc_photos import (
     LABEL_CONFIG,
@@ -101,12 +100,11 @@ def _prompt(page: Page, project: int, task: int) -> dict[str, Any]:
 
 def _learn(project: int, environment: dict[str, str]) -> None:
     """As a user would, on the command line."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(SETTING_VARIABLES)}
     command = [sys.executable, "-m", "backend.finetune", "--project", str(project)]
     ran = subprocess.run(
         [*command, "--steps", str(STEPS)],
         cwd=ROOT,
-        env=clean | environment | {"SELF1E_DEVICE": "cpu"},
+        env=environment_without_settings() | environment | {"SELF1E_DEVICE": "cpu"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,13 +1,12 @@
 """The command that writes docs/reliability.md, for some seconds and with a tiny model."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SETTING_VARIABLES
+from tests.conftest import ROOT, environment_without_settings
 from tests.tiny_model import write_tiny_model
 
 
@@ -15,11 +14,10 @@ from tests.tiny_model import write_tiny_model
 def test_annotators_batches_and_faults_lose_and_double_nothing(tmp_path: Path) -> None:
     model, report = write_tiny_model(tmp_path / "model"), tmp_path / "reliability.md"
     command = [sys.executable, "-m", "tests.load", "--minutes", "0.3", "--annotators", "2"]
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(SETTING_VARIABLES)}
     ran = subprocess.run(
         [*command, "--tasks", "8", "--report", str(report)],
         cwd=ROOT,
-        env=clean | {"SELF1E_MODEL": str(model), "SELF1E_DEVICE": "cpu"},
+        env=environment_without_settings() | {"SELF1E_MODEL": str(model), "SELF1E_DEVICE": "cpu"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,5 @@
 """Two processes of `accelerate launch` that fine-tune one real (tiny) model."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from backend.version_store import VersionStore
 from backend.versions import model_version
 from tests.annotated_export import write_export
-from tests.conftest import ROOT, SETTING_VARIABLES
+from tests.conftest import ROOT, environment_without_settings
 from tests.tiny_model import write_tiny_model
 
 pytestmark = pytest.mark.timeout(900)
@@ -47,11 +46,6 @@ class Group:
         return model_version(str(self.model))
 
     def start(self, *arguments: str, command: list[str] = LAUNCH) -> "subprocess.Popen[str]":
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(SETTING_VARIABLES)
-        }
         settings = {
             "SELF1E_MODEL": str(self.model),
             "SELF1E_DATA_DIR": str(self.data_dir),
@@ -61,7 +55,7 @@ class Group:
         return subprocess.Popen(
             [*command, *self._arguments, *arguments],
             cwd=ROOT,
-            env=environment | settings,
+            env=environment_without_settings() | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
