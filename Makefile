@@ -35,9 +35,11 @@ test: $(DEV) $(LABEL_STUDIO)  ## all tests: unit, contract, Label Studio, browse
 	fi
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-lint: $(DEV)  ## ruff: rules and format
+lint: $(DEV)  ## ruff: rules and format; Dockerfile and compose file
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/hadolint docker/Dockerfile
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 
 types: $(DEV)  ## mypy, strict
 	$(VENV)/bin/mypy

@@ -55,14 +55,35 @@ class LabelStudioAdmin:
             ]
             self._call("POST", f"/api/projects/{project}/import", files=parts)
 
-    def connect_backend(self, project: int, url: str, title: str = "SELF1E") -> None:
-        """Makes the backend at `url` the project's only one, interactive; keeps it if it is."""
+    def connect_backend(
+        self,
+        project: int,
+        url: str,
+        title: str = "SELF1E",
+        *,
+        basic_auth: tuple[str, str] | None = None,
+    ) -> None:
+        """Makes the backend at `url` the project's only one, interactive; keeps it if it is.
+
+        Args:
+            project: the project's id.
+            url: of the backend.
+            title: what Label Studio calls it.
+            basic_auth: user name and password that it wants.
+        """
         connected = self._call("GET", "/api/ml", params={"project": project})
         for backend in connected:
             if backend["url"] != url:
                 self._call("DELETE", f"/api/ml/{backend['id']}")
         if not any(backend["url"] == url for backend in connected):
             body = {"project": project, "url": url, "title": title, "is_interactive": True}
+            if basic_auth is not None:
+                user, password = basic_auth
+                body |= {
+                    "auth_method": "BASIC_AUTH",
+                    "basic_auth_user": user,
+                    "basic_auth_pass": password,
+                }
             self._call("POST", "/api/ml", json=body)
 
     def tasks(self, project: int) -> list[dict[str, Any]]:

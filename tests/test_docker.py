@@ -1,35 +1,28 @@
 """The images and the compose file, as far as that can be seen without a container engine."""
 
-import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from pydantic import AliasChoices
 
-from backend.redis_server import embedded_redis, redis_url
-from backend.service_process import ServiceCommand, ServiceProcess, free_port
 from backend.settings import Settings
 from tests.conftest import LABEL_STUDIO_PROGRAM, ROOT
-
-DOCKER = ROOT / "docker"
-COMPOSE_TEXT = (DOCKER / "compose.yaml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
-DOCKERFILE = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
-STAGES = {
-    match[1]: match[2]
-    for match in re.finditer(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S)
-}
-ENTRYPOINT = json.loads(re.findall(r"^ENTRYPOINT (.*)", STAGES["base"], re.M)[0])
+from tests.docker_files import (
+    COMPOSE,
+    COMPOSE_TEXT,
+    DOCKER,
+    DOCKERFILE,
+    STAGES,
+    example_env,
+    image_command,
+    service_command,
+)
 
 
 def setting_variables() -> set[str]:
@@ -70,11 +63,7 @@ def test_label_studios_variables_are_read_by_label_studio() -> None:
 
 def test_variables_to_fill_in_are_those_of_the_example() -> None:
     used = set(re.findall(r"\$\{(\w+)", COMPOSE_TEXT))
-    given = dict(
-        line.split("=", 1)
-        for line in (DOCKER / "example.env").read_text().splitlines()
-        if line and not line.startswith("#")
-    )
+    given = example_env()
     assert set(given) == used
     for name, value in given.items():
         is_secret = re.search("PASS|KEY|SECRET", name)
@@ -114,7 +103,9 @@ def test_files_that_are_copied_exist_and_are_sent_to_the_engine() -> None:
 
 @pytest.mark.parametrize("stage", ["web", "worker"])
 def test_images_do_not_run_as_root(stage: str) -> None:
-    assert re.findall(r"^USER (\S+)", STAGES[stage], re.M) == ["self1e"]
+    assert re.findall(r"^USER (\S+)", STAGES[stage], re.M) == re.findall(
+        r"--uid (\d+)", STAGES["base"]
+    )
 
 
 def web_requirements() -> list[str]:
@@ -180,46 +171,7 @@ def test_the_web_process_needs_nothing_but_its_requirements(tmp_path: Path) -> N
     )
 
 
-def command(stage: str, instruction: str) -> list[str]:
-    """A command of an image, with this test's Python."""
-    found = re.findall(rf"^{instruction} .*?(\[.*\])", STAGES[stage], re.M)[0]
-    words = json.loads(found)
-    assert all(isinstance(word, str) for word in words)
-    return [sys.executable if word == "python" else word for word in words]
-
-
-@pytest.fixture
-def redis_dir() -> Iterator[Path]:
-    """Not tmp_path, whose long name may leave no room for a socket."""
-    with tempfile.TemporaryDirectory(prefix="self1e-") as directory:
-        yield Path(directory)
-
-
-def test_the_web_image_runs_and_is_found_healthy(tmp_path: Path, redis_dir: Path) -> None:
-    settings = Settings(data_dir=redis_dir)
-    environment = os.environ | {
-        "REDIS_URL": redis_url(settings),
-        "PORT": str(free_port()),
-        **dict(re.findall(r"(HOST)=(\S+)", STAGES["web"])),
-    }
-    run = [sys.executable, *ENTRYPOINT[1:], *command("web", "CMD")]
-    check = command("web", "HEALTHCHECK")
-    assert check[3] == run[3] == "web"
-    assert subprocess.run(check, env=environment, cwd=ROOT, check=False).returncode == 1
-    web = ServiceCommand(
-        name="web",
-        arguments=run,
-        environment=environment,
-        health_url=f"http://127.0.0.1:{environment['PORT']}/health",
-        log_file=tmp_path / "web.log",
-        working_directory=ROOT,
-        ready_health={"status": "UP"},
-    )
-    with embedded_redis(redis_dir), ServiceProcess(web) as process:
-        process.wait_until_ready(120)
-        assert subprocess.run(check, env=environment, cwd=ROOT, check=False).returncode == 0
-
-
-def test_the_workers_commands_are_its_own() -> None:
-    assert command("worker", "CMD") == ["worker"]
-    assert command("worker", "HEALTHCHECK")[1:] == ["-m", "backend", "worker", "--check"]
+def test_health_is_asked_of_what_runs() -> None:
+    for stage in ("web", "worker"):
+        check = image_command(stage, "HEALTHCHECK")
+        assert check == [*service_command(stage), "--check"]
