@@ -14,7 +14,7 @@ from backend.image_embeddings import Embedding, Encoder, ImageEmbeddings, ImageS
 from backend.jobs import SegmentJob
 from backend.label_studio_files import LabelStudioFiles
 from backend.log import log_event
-from backend.regions import mask_regions
+from backend.regions import mask_regions, regions_of_each
 from backend.settings import Settings
 from backend.versions import model_version
 from self1e.errors import PromptError
@@ -143,6 +143,7 @@ class TaskPredictor:
                 parameters=job.parameters,
                 image_digest=image.digest,
                 model_version=self.model_version,
+                most=regions_of_each(len(job.prompts)),
             )
         ]
         if image.small is not None:

@@ -24,9 +24,16 @@ from backend.prompts import LabelledPrompt
 
 MAX_REGIONS = 50
 """Most regions of one prompt: the largest are kept. Label Studio's editor slows down with more."""
+MAX_TASK_REGIONS = 200
+"""Most regions of one answer, shared equally among its prompts."""
 
 _ID_CHARACTERS = 12
 _PERCENT_DECIMALS = 4
+
+
+def regions_of_each(prompts: int) -> int:
+    """Most regions of each of so many prompts, at least one."""
+    return max(1, min(MAX_REGIONS, MAX_TASK_REGIONS // prompts))
 
 
 def mask_regions(
@@ -38,6 +45,7 @@ def mask_regions(
     parameters: MaskParameters,
     image_digest: str,
     model_version: str,
+    most: int = MAX_REGIONS,
 ) -> list[dict[str, Any]]:
     """The results that draw one mask in Label Studio, specks and pin-holes taken out.
 
@@ -56,6 +64,7 @@ def mask_regions(
         parameters: what the mask was made with.
         image_digest: what identifies the image's content.
         model_version: the version that made the mask.
+        most: how many regions; the largest are kept.
 
     Returns:
         Results for a prediction's `result`, of plain JSON values; none for an empty mask, which
@@ -82,7 +91,7 @@ def mask_regions(
         [parameters.threshold, _region_mode(control, parameters)],
     ]
     regions: list[dict[str, Any]] = []
-    for index, shape in enumerate(_shapes(mask, control, parameters)):
+    for index, shape in enumerate(_shapes(mask, control, parameters, most)):
         values: dict[str, tuple[str, dict[str, Any]]]  # by type: control and value
         if control.kind == control.shape + "labels":
             values = {control.kind: (control.from_name, {**shape, control.kind: labels})}
@@ -99,14 +108,14 @@ def mask_regions(
 
 
 def _shapes(
-    mask: NDArray[np.bool_], control: MaskControl, parameters: MaskParameters
+    mask: NDArray[np.bool_], control: MaskControl, parameters: MaskParameters, most: int
 ) -> Iterator[dict[str, Any]]:
     """The values, still without labels, of the regions that draw a mask."""
     clean = without_specks(mask)
     if not clean.any():
         return
     mode = _region_mode(control, parameters)
-    limit = 1 if mode == "one" else MAX_REGIONS
+    limit = 1 if mode == "one" else most
     for part in [clean] if mode == "everything" else mask_pieces(clean, limit):
         if control.shape == "polygon":
             for polygon in mask_polygons(part, limit):

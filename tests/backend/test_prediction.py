@@ -1,5 +1,6 @@
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from backend.label_config import MaskControl
 from backend.parameters import MaskParameters
 from backend.prediction import TaskPredictor
 from backend.prompts import LabelledPrompt
+from backend.regions import MAX_REGIONS, MAX_TASK_REGIONS
 from self1e.errors import PromptError
 
 MEBIBYTE = 2**20
@@ -66,8 +68,9 @@ class LeftHalf:
         self.thresholds.append(threshold)
         left = np.zeros(embedding.image_size, dtype=np.bool_)
         left[:, : embedding.image_size[1] // 2] = True
+        masks = {"left": left, "stripes": np.arange(left.shape[1]) % 2 == np.ones_like(left)}
         return [
-            Segmented(left, 0.9) if prompt == "left" else Segmented(left & False, 0.6)
+            Segmented(masks[prompt], 0.9) if prompt in masks else Segmented(left & False, 0.6)
             for prompt in prompts
         ]
 
@@ -186,6 +189,18 @@ def test_the_parameters_reach_model_and_regions(predictor: TaskPredictor, model:
     (other,) = predictor.run(replace(JOB, parameters=MaskParameters(0.3)))["result"]
     assert model.thresholds == [0.5, 0.3]
     assert other["id"] != region["id"]
+
+
+def test_an_answer_to_many_prompts_has_no_more_regions_than_the_editor_can_take(
+    predictor: TaskPredictor, files: Files
+) -> None:
+    files.content[JOB.image_url] = png(width=2 * MAX_REGIONS + 20)
+    prompts = tuple(LabelledPrompt("stripes", f"label {number}") for number in range(8))
+    each = replace(JOB, prompts=prompts, parameters=MaskParameters(mode="each"))
+    found = predictor.run(each)["result"]
+    assert len(found) == MAX_TASK_REGIONS
+    labels = Counter(region["value"]["brushlabels"][0] for region in found)
+    assert set(labels.values()) == {MAX_TASK_REGIONS // len(prompts)}
 
 
 def test_another_version_is_refused_before_any_work(predictor: TaskPredictor, files: Files) -> None:

@@ -17,7 +17,7 @@ from backend.brush_rle import decode_mask
 from backend.label_config import CONTROL_KINDS, EXAMPLE_CONFIG, MaskControl, parse_label_config
 from backend.parameters import MaskParameters
 from backend.prompts import LabelledPrompt
-from backend.regions import MAX_REGIONS, mask_regions
+from backend.regions import MAX_REGIONS, mask_regions, regions_of_each
 
 MASK = np.zeros((48, 64), dtype=np.bool_)
 MASK[8:28, 6:30] = True
@@ -249,6 +249,13 @@ def test_the_largest_regions_are_kept(kind: Any) -> None:
     first = found[0]["value"]
     top = first["y"] if "y" in first else min(y for _, y in first["points"])
     assert top == 50
+
+
+@pytest.mark.parametrize(
+    ("prompts", "most"), [(1, 50), (4, 50), (5, 40), (20, 10), (150, 1), (300, 1)]
+)
+def test_prompts_share_what_the_editor_can_take(prompts: int, most: int) -> None:
+    assert regions_of_each(prompts) == most
 
 
 @pytest.mark.parametrize(
