@@ -1,17 +1,17 @@
 """The figures that the gate judges by: a version's answers against the served one's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.gate import Comparison, GeneralMeasure
+from backend.gate import Comparison, GeneralMeasure, Verdict
 from backend.report_pictures import Answer, HeldOutResult, reduced_mask
 from backend.training_samples import PackedMask
 from backend.training_set import TrainingSet
-from self1e.agreement import PhotoScene, agreement, ask_former
+from self1e.agreement import FormerAnswers, PhotoScene, agreement, ask_former
 from self1e.dataset import SegmentationSample
 from self1e.evaluate import Evaluation, evaluate
 from self1e.metrics import bootstrap_interval
@@ -34,69 +34,148 @@ class VersionComparison:
     results: Sequence[HeldOutResult]
 
 
-def compare_versions(
-    load: Callable[[Path | None], Predictor],
-    before: Path | None,
-    after: Path,
-    data: TrainingSet,
-    *,
-    truth: Sequence[SegmentationSample],
-    former_prompts: Sequence[str],
-    memory: ReplayMemory | None,
-    pause: Callable[[], None],
-) -> VersionComparison:
-    """Asks one version and then the other; only one model is in memory at a time.
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter that keeps a share of what was learned, 0..1, and what the gate says of it."""
 
-    Args:
-        load: makes the predictor of an adapter, None: of the base model.
-        before: the adapter that is served.
-        after: the new one.
-        data: whose held-out samples are asked about.
-        truth: samples of what was not taught; without any, the served version's own answers about
-            held-out photos, those of the package and what the model remembers stand for it.
-        former_prompts: what earlier fine-tunings taught.
-        memory: of the base model, if it has one.
-        pause: called between pieces of work; returns when work may go on.
+    kept_share: float
+    adapter: Path
+    compared: VersionComparison
+    verdict: Verdict
 
-    Raises:
-        SamplesError, OSError, ValueError: a photo or a mask cannot be read.
+    def lines(self) -> list[str]:
+        """For the command line."""
+        truth_known = self.compared.measure == "truth"
+        return [
+            f"of the change {self.kept_share:.0%} are kept:",
+            comparison_line("held-out photos", self.compared.held_out),
+            comparison_line(
+                "replay samples" if truth_known else "not taught", self.compared.general
+            ),
+            f"gate: {self.verdict}",
+        ]
+
+
+@dataclass(frozen=True)
+class ServedAnswers:
+    """What the served version answers: what others are compared with.
+
+    Attributes:
+        data: whose held-out samples were asked about.
+        held_out: the figures over them, and `answers` themselves.
+        truth: samples of what was not taught, and `general` the figures over them; without any
+            stand for it the served version's sure answers, `former`, about held-out photos, those
+            of the package, and what the model remembers.
     """
-    photos = sorted({sample.image for sample in data.held_out})[:_MOST_PHOTOS]
-    prompts = replay_prompts({each.prompt for each in data.train}, former_prompts)
-    predictor = load(before)
-    pause()
-    held_out_before, answers_before = evaluate_and_keep(predictor, data.held_out, pause)
-    if truth:
-        general_before = evaluate(predictor, truth, progress=False)
-    else:
+
+    data: TrainingSet
+    held_out: Evaluation
+    answers: Sequence[Answer]
+    truth: Sequence[SegmentationSample]
+    general: Evaluation | None
+    former: Sequence[FormerAnswers]
+
+    @classmethod
+    def ask(
+        cls,
+        predictor: Predictor,
+        data: TrainingSet,
+        *,
+        truth: Sequence[SegmentationSample],
+        former_prompts: Sequence[str],
+        memory: ReplayMemory | None,
+        pause: Callable[[], None],
+    ) -> "ServedAnswers":
+        """Asks the served version.
+
+        Args:
+            predictor: the served version.
+            data: with the held-out samples.
+            truth: samples of what was not taught, or none.
+            former_prompts: what earlier fine-tunings taught.
+            memory: of the base model, if it has one.
+            pause: called between pieces of work; returns when work may go on.
+
+        Raises:
+            SamplesError, OSError, ValueError: a photo or a mask cannot be read.
+        """
+        held_out, answers = evaluate_and_keep(predictor, data.held_out, pause)
+        if truth:
+            general = evaluate(predictor, truth, progress=False)
+            return cls(data, held_out, answers, truth, general, [])
+        prompts = replay_prompts({each.prompt for each in data.train}, former_prompts)
+        photos = sorted({sample.image for sample in data.held_out})[:_MOST_PHOTOS]
         scenes = [PhotoScene(photo) for photo in (*photos, *SAMPLE_PHOTOS)]
         former = ask_former(predictor, scenes, prompts, count=_PROMPTS, seed=0, pause=pause)
         if memory is not None:
             former += ask_former(
                 predictor, memory.apart, prompts, count=_REMEMBERED_PROMPTS, seed=0, pause=pause
             )
-    del predictor
-    predictor = load(after)
-    pause()
-    held_out_after, answers_after = evaluate_and_keep(predictor, data.held_out, pause)
-    if truth:
-        general = compare(general_before, evaluate(predictor, truth, progress=False))
-    else:
-        general = compare_pairs(
-            [
-                list(zip(answers.own_ious, ious, strict=True))
-                for answers, ious in zip(former, agreement(predictor, former, pause), strict=True)
-            ]
+        return cls(data, held_out, answers, truth, None, former)
+
+    def compare(self, predictor: Predictor, pause: Callable[[], None]) -> VersionComparison:
+        """Asks another version the same.
+
+        Args:
+            predictor: the other version.
+            pause: as for `ask`.
+
+        Raises:
+            SamplesError, OSError, ValueError: a photo or a mask cannot be read.
+        """
+        held_out, answers = evaluate_and_keep(predictor, self.data.held_out, pause)
+        if self.general is not None:
+            general = compare(self.general, evaluate(predictor, self.truth, progress=False))
+        else:
+            general = compare_pairs(
+                [
+                    list(zip(former.own_ious, ious, strict=True))
+                    for former, ious in zip(
+                        self.former, agreement(predictor, self.former, pause), strict=True
+                    )
+                ]
+            )
+        ids, labels = self.data.task_ids, self.data.labels
+        return VersionComparison(
+            held_out=compare(self.held_out, held_out),
+            general=general,
+            measure="agreement" if self.general is None else "truth",
+            results=[
+                HeldOutResult(sample, ids[sample.mask], labels[sample.mask], *pair)
+                for sample, *pair in zip(self.data.held_out, self.answers, answers, strict=True)
+            ],
         )
-    return VersionComparison(
-        held_out=compare(held_out_before, held_out_after),
-        general=general,
-        measure="truth" if truth else "agreement",
-        results=[
-            HeldOutResult(sample, data.task_ids[sample.mask], data.labels[sample.mask], *pair)
-            for sample, *pair in zip(data.held_out, answers_before, answers_after, strict=True)
-        ],
-    )
+
+
+def first_to_pass(
+    adapters: Mapping[float, Path],
+    *,
+    compare: Callable[[Path], VersionComparison],
+    decide: Callable[[VersionComparison], Verdict],
+    say: Callable[[str], None],
+) -> Candidate:
+    """The first adapter that the gate lets pass; if none does, the first of all.
+
+    The next one is only tried where keeping less of the change may help.
+
+    Args:
+        adapters: by the share that they keep of what was learned, the most first.
+        compare: one of them with the served version.
+        decide: what the gate says of that.
+        say: told each comparison, for people.
+    """
+    candidates = []
+    for share, adapter in adapters.items():
+        compared = compare(adapter)
+        candidate = Candidate(share, adapter, compared, decide(compared))
+        candidates.append(candidate)
+        for line in candidate.lines():
+            say(line)
+        if candidate.verdict.passed:
+            return candidate
+        if not candidate.verdict.less_may_pass:
+            break
+    return candidates[0]
 
 
 def evaluate_and_keep(

@@ -36,8 +36,9 @@ class FinetuneReport:
 
     `command` is as it was typed. `split` gives, by what they were for, the numbers of samples and
     of photos. `results` are of the held-out samples, and `improved` and `worsened` the pictures of
-    those that changed most. `left_out` is what could not be written for training; what could not be
-    collected is in `collected`.
+    those that changed most. `kept_share` says how much of what was learned is kept, 0..1.
+    `left_out` is what could not be written for training; what could not be collected is in
+    `collected`.
     """
 
     command: str
@@ -49,6 +50,7 @@ class FinetuneReport:
     held_out: Comparison
     general: Comparison
     measure: GeneralMeasure
+    kept_share: float
     margin: float
     results: Sequence[HeldOutResult]
     improved: Sequence[Pictures]
@@ -249,6 +251,7 @@ def _run(record: RunRecord, report: FinetuneReport) -> str:
                 "run": record.run,
                 "parent": record.parent,
                 "version": record.version or "none",
+                "of the change kept": f"{report.kept_share:.0%}",
                 "fingerprint of the samples": report.collected.fingerprint,
             }
         ),

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from backend.errors import FinetuneError, VersionError
-from backend.finetune_comparison import VersionComparison, compare_versions, comparison_line
+from backend.finetune_comparison import Candidate, ServedAnswers, first_to_pass
 from backend.finetune_lock import training_lock
+from backend.finetune_record import run_report, version_metrics
 from backend.finetune_report import FinetuneReport, report_html
 from backend.gate import Verdict, judge, label_warning
 from backend.image_embeddings import ImageSource
-from backend.report_pictures import draw_pictures, most_changed
 from backend.report_store import ReportStore, RunRecord
 from backend.settings import Settings
 from backend.training_group import SharedTraining, own_device, share
@@ -123,7 +123,9 @@ class _Run:
         self._parent_adapter = self._store.adapter(self._parent)
         before = self._store.read(self._parent)
         self._former_prompts = () if before is None else before.prompts
-        self._replay = [] if options.replay is None else read_samples(options.replay)
+        self._replay, self._truth = _split(
+            [] if options.replay is None else read_samples(options.replay)
+        )
         base = self._load(None)
         self._memory = ReplayMemory.load(find_checkpoint(settings.model))
         self._recipe = FinetuneRecipe.of_model(
@@ -151,27 +153,24 @@ class _Run:
         for reason, left_out in data.left_out.items():
             self._say(f"left out: {left_out.count} {reason}")
         result = self._train(data)
-        compared = self._compare(data, result.adapter)
-        verdict = judge(
-            compared.held_out,
-            compared.general,
-            measure=compared.measure,
+        candidate = self._judge(data, result)
+        verdict = candidate.verdict
+        # Before it is published: the pictures are drawn from the run's files.
+        report = run_report(
+            self._collected,
+            data,
+            candidate,
+            result.history,
+            self._recipe,
             margin=self._options.margin,
-            warning=label_warning(data.frame_shares),
+            command=self._options.command,
         )
-        truth_known = compared.measure == "truth"
-        self._say(comparison_line("held-out photos", compared.held_out))
-        self._say(
-            comparison_line("replay samples" if truth_known else "not taught", compared.general)
-        )
-        self._say(f"gate: {verdict}")
-        report = self._report(data, result, compared)
         if not (verdict.passed or self._options.force):
             self._say(f"not published: {self._parent} goes on being served")
             self._keep_report(report, "", verdict.refusals)
             return FinetuneOutcome(verdict, None)
         try:
-            version = self._publish(data, result, compared, verdict)
+            version = self._publish(data, result, candidate)
         except VersionError as error:
             self._keep_report(report, "", (*verdict.refusals, str(error)))
             raise
@@ -182,9 +181,10 @@ class _Run:
 
     def _train(self, data: TrainingSet) -> FinetuneResult:
         assert self._base is not None
-        replay = [sample for at, group in _by_photo(self._replay) for sample in group if at]
         training = SharedTraining(
-            FinetuneData(data.train, data.validation, replay, self._former_prompts, self._memory),
+            FinetuneData(
+                data.train, data.validation, self._replay, self._former_prompts, self._memory
+            ),
             self._directory,
             self._recipe,
             self._parent_adapter,
@@ -205,82 +205,53 @@ class _Run:
         self._say(f"trained: {steps} steps, validation loss {losses[0]:.3f} -> {min(losses):.3f}")
         return result
 
-    def _compare(self, data: TrainingSet, adapter: Path) -> VersionComparison:
-        return compare_versions(
-            self._load,
-            self._parent_adapter,
-            adapter,
+    def _judge(self, data: TrainingSet, result: FinetuneResult) -> Candidate:
+        served = ServedAnswers.ask(
+            self._load(self._parent_adapter),
             data,
-            truth=[sample for at, group in _by_photo(self._replay) for sample in group if not at],
+            truth=self._truth,
             former_prompts=self._former_prompts,
             memory=self._memory,
             pause=self._pause,
+        )
+        warning = label_warning(data.frame_shares)
+        return first_to_pass(
+            result.adapters,
+            compare=lambda adapter: served.compare(self._load(adapter), self._pause),
+            decide=lambda compared: judge(
+                compared.held_out,
+                compared.general,
+                measure=compared.measure,
+                margin=self._options.margin,
+                warning=warning,
+            ),
+            say=self._say,
         )
 
     def _publish(
         self,
         data: TrainingSet,
         result: FinetuneResult,
-        compared: VersionComparison,
-        verdict: Verdict,
+        candidate: Candidate,
     ) -> ModelVersion:
         taught = {sample.prompt for sample in (*data.train, *data.validation, *data.held_out)}
 
         def write_adapter(directory: Path) -> None:
-            shutil.copytree(result.adapter, directory, dirs_exist_ok=True)
+            shutil.copytree(candidate.adapter, directory, dirs_exist_ok=True)
 
         return self._store.publish(
             NewVersion(
                 parent=self._parent,
                 fingerprint=self._collected.fingerprint,
                 run=self._name,
-                verdict=str(verdict),
+                verdict=str(candidate.verdict),
                 write_adapter=write_adapter,
-                forced=not verdict.passed,
+                forced=not candidate.verdict.passed,
                 prompts=tuple(sorted(taught | set(self._former_prompts))),
-                metrics={
-                    "held_out": asdict(compared.held_out),
-                    "general": asdict(compared.general),
-                    "general_measure": compared.measure,
-                    "margin": self._options.margin,
-                    "samples": {
-                        "train": len(data.train),
-                        "validation": len(data.validation),
-                        "held_out": len(data.held_out),
-                    },
-                    "recipe": asdict(self._recipe),
-                    "history": result.history,
-                },
+                metrics=version_metrics(
+                    candidate, data, result.history, self._recipe, self._options.margin
+                ),
             )
-        )
-
-    def _report(
-        self, data: TrainingSet, result: FinetuneResult, compared: VersionComparison
-    ) -> FinetuneReport:
-        """Made before the version is published: its pictures are drawn from the run's files."""
-        improved, worsened = most_changed(compared.results)
-        split = {
-            "to learn": data.train,
-            "to say when to stop": data.validation,
-            "held out": data.held_out,
-        }
-        return FinetuneReport(
-            command=self._options.command,
-            collected=self._collected,
-            left_out=data.left_out,
-            split={
-                use: (len(samples), len({sample.image for sample in samples}))
-                for use, samples in split.items()
-            },
-            recipe=asdict(self._recipe),
-            history=result.history,
-            held_out=compared.held_out,
-            general=compared.general,
-            measure=compared.measure,
-            margin=self._options.margin,
-            results=compared.results,
-            improved=[draw_pictures(each) for each in improved],
-            worsened=[draw_pictures(each) for each in worsened],
         )
 
     def _keep_report(self, report: FinetuneReport, version: str, reasons: tuple[str, ...]) -> None:
@@ -314,11 +285,13 @@ class _Run:
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def _by_photo(
+def _split(
     samples: list[SegmentationSample],
-) -> list[tuple[int, list[SegmentationSample]]]:
-    """Samples by photo; 0 stands before those that are kept for the gate."""
-    photos: dict[Path, list[SegmentationSample]] = {}
-    for sample in samples:
-        photos.setdefault(sample.image, []).append(sample)
-    return [(at % _REPLAY_HELD_OUT, group) for at, group in enumerate(photos.values())]
+) -> tuple[list[SegmentationSample], list[SegmentationSample]]:
+    """Those to train with, and those for the gate: of each fifth photo."""
+    photos = list(dict.fromkeys(sample.image for sample in samples))
+    kept = set(photos[::_REPLAY_HELD_OUT])
+    return (
+        [sample for sample in samples if sample.image not in kept],
+        [sample for sample in samples if sample.image in kept],
+    )

@@ -43,9 +43,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the new version is good enough, and if not, why."""
+    """Whether the new version is good enough, and if not, why.
+
+    `less_may_pass`: only that it forgets speaks against it, so that one which keeps less of the
+    change may be good enough.
+    """
 
     refusals: tuple[str, ...]
+    less_may_pass: bool = False
 
     @property
     def passed(self) -> bool:
@@ -74,13 +79,14 @@ def judge(
         warning: what is wrong with the labels (`label_warning`).
     """
     refusals = []
-    if held_out.low <= 0:
+    learned, forgot = held_out.low > 0, general.difference < -margin
+    if not learned:
         refusals.append(
             "On the held-out photos it is not better beyond chance: gIoU "
             f"{held_out.giou_before:.3f} -> {held_out.giou_after:.3f}, the difference lies between "
             f"{held_out.low:+.3f} and {held_out.high:+.3f}."
         )
-    if general.difference < -margin:
+    if forgot:
         what = "the replay samples" if measure == "truth" else "prompts that were not taught"
         refusals.append(
             f"On {what} it is worse than the margin of {margin:.3f} allows: gIoU "
@@ -88,7 +94,7 @@ def judge(
         )
     if warning:
         refusals.append(warning)
-    return Verdict(tuple(refusals))
+    return Verdict(tuple(refusals), less_may_pass=forgot and learned and not warning)
 
 
 def label_warning(frame_shares: Sequence[tuple[float, float]]) -> str:

@@ -40,9 +40,10 @@ class FinetuneRecipe:
     eval_steps: int = 25
     patience: int = 4
     """Evaluations in a row without a lower validation loss after which it stops."""
-    kept_change: float = 1.0
-    """Share of what the training changed that is kept, 0..1. A little less than all forgets less
-    and has learned nearly as much (Wortsman et al., "Robust fine-tuning of zero-shot models")."""
+    kept_shares: tuple[float, ...] = (1.0,)
+    """Shares of what the training changed, each of which gives an adapter. A little less than all
+    forgets less and has learned nearly as much (Wortsman et al., "Robust fine-tuning of zero-shot
+    models")."""
     prompt_tokens: bool = True
     """Whether the embeddings of the taught prompts' words are trained: a small model never saw most
     words, a large one knows them."""
@@ -77,7 +78,9 @@ class FinetuneRecipe:
             if small
             else AdapterOptions(rank=64, alpha=128, vision=vision),
             "learning_rate": 1e-3 if small else 1e-4,
-            "kept_change": 0.9 if small else 1.0,
+            # As much is taught, and twice as much of what is remembered is replayed.
+            **({"steps": 450, "replay_share": 0.4} if remembers else {}),
+            "kept_shares": (0.9, 0.75, 0.6) if small else (1.0,),
             "prompt_tokens": small,
             "keep_vision": not vision,
             "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),

@@ -47,6 +47,7 @@ GROUP_WAIT = 24 * 3600
 """Seconds that processes of one training wait for each other: one of them makes the views, and it
 waits for prompts."""
 
+_ADAPTERS = "adapters"
 _TRAINER_STATE = "trainer_state.json"  # the last file of a checkpoint to be written
 
 
@@ -55,11 +56,11 @@ class FinetuneResult:
     """A finished run.
 
     Attributes:
-        adapter: its directory.
+        adapters: their directories, by the share of the change that they keep, as in the recipe.
         history: the log lines with "step", and "loss" or "eval_loss".
     """
 
-    adapter: Path
+    adapters: dict[float, Path]
     history: list[dict[str, float]]
 
 
@@ -73,7 +74,7 @@ def finetune(
     pause: Pause = lambda: None,
     progress: Progress = lambda _step, _steps: None,
 ) -> FinetuneResult:
-    """Trains an adapter, or goes on with it, or returns it if it is there.
+    """Trains adapters, or goes on with that, or returns them if they are there.
 
     In a group of processes (`accelerate launch`) each calls this, with the same `out`.
 
@@ -91,10 +92,12 @@ def finetune(
         SamplesError, OSError: a photo or a mask cannot be read.
         ValueError: there is nothing to train or to validate on.
     """
-    adapter, history = out / "adapter", out / "history.json"
-    if not (adapter / ADAPTER_WEIGHTS).is_file():
+    if not (out / _ADAPTERS).is_dir():
         _train(predictor, data, out, recipe, parent, pause, progress)
-    return FinetuneResult(adapter, json.loads(history.read_text()))
+    return FinetuneResult(
+        {share: _adapter(out / _ADAPTERS, share) for share in recipe.kept_shares},
+        json.loads((out / "history.json").read_text()),
+    )
 
 
 def _train(
@@ -115,7 +118,7 @@ def _train(
     taught = sorted({sample.prompt for sample in data.train})
     tokens = taught_tokens(encoder, taught) if recipe.prompt_tokens else set()
     adapted = add_adapter(model, recipe.adapter, tokens, parent)
-    before = adapter_state(adapted) if recipe.kept_change < 1 else {}
+    before = adapter_state(adapted) if min(recipe.kept_shares) < 1 else {}
     if recipe.gradient_checkpointing:
         # Named otherwise by older releases of transformers.
         current = getattr(model, "activation_checkpointing_enable", None)
@@ -143,7 +146,7 @@ def _train(
     trainer.train(resume_from_checkpoint=checkpoint)
     state.wait_for_everyone()  # each has loaded the best checkpoint
     if trainer.is_world_process_zero():
-        _keep_best(trainer, adapted, out, before, recipe.kept_change)
+        _keep_best(trainer, adapted, out, before, recipe.kept_shares)
     state.wait_for_everyone()
 
 
@@ -234,19 +237,25 @@ def _keep_best(
     adapted: PeftModel,
     out: Path,
     before: dict[str, Tensor],
-    kept_change: float,
+    shares: Sequence[float],
 ) -> None:
-    """Writes the history and, last, the adapter of the lowest validation loss."""
-    partial = out / "adapter.part"
+    """Writes the history and, last, the adapters of the lowest validation loss."""
+    partial = out / f"{_ADAPTERS}.part"
     shutil.rmtree(partial, ignore_errors=True)
-    save_adapter(adapted, partial)
     best = trainer.state.best_model_checkpoint
-    if best is not None:
-        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-            shutil.copyfile(Path(best) / name, partial / name)
-    if before:
-        blend_adapter(partial, before, kept_change)
+    for share in shares:
+        adapter = _adapter(partial, share)
+        save_adapter(adapted, adapter)
+        if best is not None:
+            for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                shutil.copyfile(Path(best) / name, adapter / name)
+        if share < 1:
+            blend_adapter(adapter, before, share)
     (out / "history.json").write_text(json.dumps(trainer.state.log_history))
-    partial.replace(out / "adapter")
+    partial.replace(out / _ADAPTERS)
     for name in ("checkpoints", "views", "validation"):
         shutil.rmtree(out / name)
+
+
+def _adapter(directory: Path, share: float) -> Path:
+    return directory / f"{share:g}"

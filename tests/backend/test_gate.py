@@ -34,6 +34,19 @@ def test_more_than_the_margin_forgotten_is_refused(measure: str, named: str) -> 
     assert judge(BETTER, forgot, measure="agreement", margin=0.04).passed
 
 
+def test_keeping_less_may_help_one_that_only_forgets() -> None:
+    forgot, no_better = replace(KEPT, giou_after=0.87), replace(BETTER, low=-0.01)
+
+    def may_help(held_out: Comparison, general: Comparison, warning: str = "") -> bool:
+        verdict = judge(held_out, general, measure="agreement", margin=0.02, warning=warning)
+        return verdict.less_may_pass
+
+    assert may_help(BETTER, forgot)
+    assert not may_help(BETTER, KEPT)
+    assert not may_help(no_better, forgot)
+    assert not may_help(BETTER, forgot, "inverted")
+
+
 def test_a_warning_about_the_labels_refuses_what_the_figures_let_pass() -> None:
     verdict = judge(BETTER, KEPT, measure="agreement", margin=0.02, warning="inverted")
     assert str(verdict) == "inverted"

@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> FinetuneData:
     )
 
 
-SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, kept_change=0.9)
+SHORT = replace(RECIPE, steps=12, eval_steps=4, views_per_photo=1, kept_shares=(0.9,))
 
 
 def test_what_is_taught_is_learned_and_held_out_photos_show_it(
@@ -62,7 +62,7 @@ def test_what_is_taught_is_learned_and_held_out_photos_show_it(
         progress=lambda step, _: steps.append(step),
     )
     tuned = load_predictor(tiny_directory, device="cpu")
-    tuned.model = merge_adapter(tuned.model, result.adapter)
+    tuned.model = merge_adapter(tuned.model, result.adapters[1.0])
     after = evaluate(tuned, held_out, progress=False)
     assert after.metrics.giou > before.metrics.giou + 0.2
     assert steps == list(range(RECIPE.steps))
@@ -149,11 +149,11 @@ def test_killed_while_training_it_goes_on_and_ends_as_if_nothing_had_been(
     )
     assert steps == list(range(4, 12))
     whole = finetune(load_predictor(tiny_directory, device="cpu"), data, tmp_path / "whole", SHORT)
-    expected = load_file(whole.adapter / ADAPTER_WEIGHTS)
-    for name, weight in load_file(resumed.adapter / ADAPTER_WEIGHTS).items():
+    expected = load_file(whole.adapters[0.9] / ADAPTER_WEIGHTS)
+    for name, weight in load_file(resumed.adapters[0.9] / ADAPTER_WEIGHTS).items():
         assert torch.allclose(weight, expected[name], atol=1e-4, rtol=1e-3), name
     # Only the result is left, and is not trained again.
-    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"adapter", "history.json"}
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {"adapters", "history.json"}
     again = finetune(
         load_predictor(tiny_directory, device="cpu"), data, tmp_path / "killed", SHORT, pause=fail
     )
@@ -216,7 +216,7 @@ def test_a_group_of_processes_shares_the_photos_and_learns_as_one_process_does(
         for history in (alone.history, together)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
-    assert {path.name for path in out.iterdir()} == {"adapter", "history.json"}
+    assert {path.name for path in out.iterdir()} == {"adapters", "history.json"}
 
 
 def test_a_checkpoint_that_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_the_tower_is_trained_with_checkpointing_and_in_bfloat16_and_replays_wha
         tmp_path / "run",
         recipe,
     )
-    weights = load_file(result.adapter / ADAPTER_WEIGHTS)
+    weights = load_file(result.adapters[0.9] / ADAPTER_WEIGHTS)
     moved = [name for name, each in weights.items() if "vision_tower" in name and each.any()]
     assert any("lora_B" in name for name in moved)
 
@@ -285,9 +285,26 @@ def test_a_model_in_half_precision_is_trained_as_it_is_served(
         bf16=FinetuneRecipe.of_model(half.model).bf16,
     )
     result = finetune(half, data, tmp_path / "run", recipe)
-    weights = load_file(result.adapter / ADAPTER_WEIGHTS)
+    weights = load_file(result.adapters[0.9] / ADAPTER_WEIGHTS)
     assert {each.dtype for each in weights.values()} == {torch.float32}
-    load_adapted(tiny_directory, result.adapter, device="cpu", dtype="bfloat16")
+    load_adapted(tiny_directory, result.adapters[0.9], device="cpu", dtype="bfloat16")
+
+
+def test_an_adapter_is_kept_for_each_share_of_the_change(
+    tiny_directory: Path, data: FinetuneData, tmp_path: Path
+) -> None:
+    recipe = replace(SHORT, steps=2, eval_steps=2, kept_shares=(1.0, 0.5))
+    result = finetune(load_predictor(tiny_directory, device="cpu"), data, tmp_path / "run", recipe)
+    assert list(result.adapters) == [1.0, 0.5]
+    whole, half = (load_file(each / ADAPTER_WEIGHTS) for each in result.adapters.values())
+    former = load_predictor(tiny_directory, device="cpu").model.state_dict()
+    for name, weight in whole.items():
+        place = name.removeprefix("base_model.model.")
+        if "lora_B" in name:  # nothing at first
+            torch.testing.assert_close(half[name], weight / 2)
+        elif place in former:
+            torch.testing.assert_close(half[name], (weight + former[place]) / 2)
+    assert any("mask_head" in name for name in whole)
 
 
 def test_features_are_not_kept_of_a_tower_that_is_trained() -> None:
