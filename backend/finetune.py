@@ -1,7 +1,6 @@
 """Learns from accepted labels: `python -m backend.finetune --project ID` or `--export FILE`."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ from backend.image_embeddings import ImageSource
 from backend.label_studio_files import LabelStudioFiles
 from backend.project_source import collect_project
 from backend.projects_api import ProjectsApi
-from backend.prompts_first import PromptsFirst
+from backend.prompts_first import PromptsFirst, give_way
 from backend.queue import JobQueue
 from backend.settings import Settings
 from backend.task_samples import ANNOTATORS_RULES
@@ -217,5 +216,5 @@ def summary(collected: CollectedSamples) -> list[str]:
 
 
 if __name__ == "__main__":
-    os.nice(19)  # whoever waits for a mask comes first
+    give_way()
     sys.exit(main())

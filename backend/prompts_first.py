@@ -1,14 +1,34 @@
 """Makes a training wait while annotators wait for masks."""
 
+import contextlib
+import os
 import time
+from pathlib import Path
 
 from rq.job import Job
 
 from backend.errors import QueueUnavailableError
 from backend.queue import JobQueue, unavailable_as_error
 
+_LOWEST_PRIORITY = 19
+_TERMINAL = Path("/dev/tty")
+_SESSION_PRIORITY = Path("/proc/self/autogroup")
 _LOOK_SECONDS = 0.2
 _AWAY_SECONDS = 30.0
+
+
+def give_way() -> None:
+    """Gives this process the lowest priority, and its session too unless a terminal belongs to it.
+
+    Linux may share the CPU out by session (sched_autogroup_enabled): only the session's priority
+    then counts against the worker's. That of a terminal would stay low after the training.
+    """
+    os.nice(_LOWEST_PRIORITY)
+    try:
+        os.close(os.open(_TERMINAL, os.O_RDONLY))
+    except OSError:
+        with contextlib.suppress(OSError):  # another system, or a kernel without sessions
+            _SESSION_PRIORITY.write_text(str(_LOWEST_PRIORITY))
 
 
 class PromptsFirst:

@@ -25,6 +25,6 @@ def test_annotators_batches_and_faults_lose_and_double_nothing(tmp_path: Path) -
     assert ran.returncode == 0, ran.stdout + ran.stderr
     text = report.read_text()
     assert "0 lost, 0 doubled" in text
-    for fault in ("worker killed", "redis killed", "Label Studio down"):
+    for fault in ("worker killed", "redis killed", "Label Studio down", "training beside"):
         assert f"| {fault} |" in text
     assert "| worker |" in text

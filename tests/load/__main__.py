@@ -1,4 +1,4 @@
-"""Annotators, batches and faults for some minutes; the figures as Markdown.
+"""Annotators, batches, faults and a training for some minutes; the figures as Markdown.
 
 `python -m tests.load --minutes 5 --annotators 5 --tasks 200 --report docs/reliability.md`
 Everything listens on loopback only and is stopped at the end, after Ctrl-C, too. The model is that
@@ -29,6 +29,9 @@ _FAULT_STAGE_SHARE = 0.15
 _FAULT_BATCH_SHARE = 0.25
 # A fault takes at most this part of its stage.
 _FAULT_SHARE = 0.7
+# Beyond the minutes: it begins to compute only when its process has loaded a model.
+_TRAINING_STAGE_SHARE = 0.4
+_TRAINING_SHARE = 0.9
 _SETTLE_MINUTES = 10.0
 _EMBEDDING_CACHE_MB = 64
 _SHORTEST_MINUTES, _LONGEST_MINUTES = 0.2, 120.0
@@ -67,7 +70,7 @@ def main() -> int:
         result = run_stages(
             running,
             LabelStudioProjects(label_studio.url, login.api_key, running.url),
-            _stages(arguments, running, label_studio, can_be_full=can_be_full),
+            _stages(arguments, running, label_studio, directory, can_be_full=can_be_full),
             directory,
             annotators=arguments.annotators,
             settle_seconds=_SETTLE_MINUTES * 60,
@@ -82,6 +85,7 @@ def _stages(
     arguments: argparse.Namespace,
     running: Backend,
     label_studio: LabelStudio,
+    directory: Path,
     *,
     can_be_full: bool,
 ) -> list[Stage]:
@@ -101,7 +105,13 @@ def _stages(
         fill = partial(faults.fill_disk, running, disk_full)
         stages.append(Stage("disk full", seconds, tasks, fill))
     restart = partial(faults.restart_label_studio, label_studio, label_studio_down)
-    return [*stages, Stage("Label Studio down", seconds, tasks, restart)]
+    training_seconds = float(arguments.minutes) * 60 * _TRAINING_STAGE_SHARE
+    train = partial(faults.train, running, directory, training_seconds * _TRAINING_SHARE)
+    return [
+        *stages,
+        Stage("Label Studio down", seconds, tasks, restart),
+        Stage("training beside", training_seconds, tasks, train),
+    ]
 
 
 def _finish(result: LoadResult, text: str, file: Path | None) -> int:

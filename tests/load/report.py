@@ -40,7 +40,8 @@ def report(result: LoadResult, run: RunDescription) -> str:
         f"one worker on one machine; {run.annotators} annotators who type a prompt every "
         f"{THINK_SECONDS[0]:.0f} to {THINK_SECONDS[1]:.0f} s about",
         "photos that are all different, while batches (*Retrieve predictions* in Label Studio,",
-        "four labels per photo) run behind; and one fault after the other. An annotator who gets",
+        "four labels per photo) run behind; one fault after the other; and a fine-tuning on the",
+        "same device, its start included. An annotator who gets",
         f"no answer types the prompt again after {TYPE_AGAIN_SECONDS:.0f} s; a wait is the time "
         "from the first try to the mask.",
         "",

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,7 @@ class Backend:
     redis: Redis
     queue: JobQueue
     data_dir: Path
+    environment: Mapping[str, str]
     wait_until_ready: Callable[[], None]
 
     def kill_worker(self) -> None:
@@ -115,18 +116,18 @@ def backend(
         stack.callback(redis.stop)
         queue = JobQueue.from_settings(settings)
         stack.callback(queue.close)
+        own = {
+            "PORT": str(port),
+            "REDIS_URL": redis_url(settings),
+            "SELF1E_DATA_DIR": str(data_dir),
+            "LABEL_STUDIO_URL": label_studio_url,
+            "LABEL_STUDIO_API_KEY": api_key,
+        }
+        environment = _environment() | own | environment
         command = ServiceCommand(
             name="The backend",
             arguments=[sys.executable, "-m", "backend", "serve"],
-            environment=_environment()
-            | {
-                "PORT": str(port),
-                "REDIS_URL": redis_url(settings),
-                "SELF1E_DATA_DIR": str(data_dir),
-                "LABEL_STUDIO_URL": label_studio_url,
-                "LABEL_STUDIO_API_KEY": api_key,
-            }
-            | environment,
+            environment=environment,
             health_url=f"http://127.0.0.1:{port}/health",
             log_file=directory / "backend.log",
             working_directory=ROOT,
@@ -138,6 +139,7 @@ def backend(
             redis,
             queue,
             data_dir,
+            environment,
             lambda: process.wait_until_ready(START_SECONDS),
         )
 
