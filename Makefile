@@ -11,6 +11,11 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,\
 	$(shell $(name) -c '$(NEW_ENOUGH)' 2>/dev/null && echo $(name))))
 
+# PyPI's PyTorch for Linux brings CUDA along, several GB: without a driver for it the CPU build will
+# do. `make TORCH=cuda demo`, or cpu, decides otherwise.
+TORCH ?= $(shell [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && echo cpu || echo cuda)
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+
 VENV := .venv
 LABEL_STUDIO_VENV := .venv-label-studio
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -74,6 +79,11 @@ $(VENV)/bin/python $(LABEL_STUDIO_VENV)/bin/python:
 
 $(RUNTIME): pyproject.toml docker/constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV): PyTorch takes a few minutes the first time ..."
+ifeq ($(TORCH),cpu)
+	@$(VENV)/bin/python $(PIP) -c docker/constraints.txt --no-deps --retries 1 --timeout 10 \
+		--index-url $(CPU_TORCH) torch \
+		|| echo "PyTorch's CPU build is not to be had there: PyPI's build will be installed."
+endif
 	@$(VENV)/bin/python $(PIP) -c docker/constraints.txt --editable .
 	@touch $@
 

@@ -126,8 +126,9 @@ class _Run:
         self._replay, self._truth = _split(
             [] if options.replay is None else read_samples(options.replay)
         )
+        self._checkpoint = find_checkpoint(settings.model)  # once: a hub may change meanwhile
         base = self._load(None)
-        self._memory = ReplayMemory.load(find_checkpoint(settings.model))
+        self._memory = ReplayMemory.load(self._checkpoint)
         self._recipe = FinetuneRecipe.of_model(
             base.model,
             remembers=self._memory is not None,
@@ -266,7 +267,7 @@ class _Run:
 
     def _load(self, adapter: Path | None) -> Predictor:
         return load_adapted(
-            self._settings.model,
+            self._checkpoint,
             adapter,
             device=own_device(self._settings),
             dtype=self._settings.dtype,

@@ -7,6 +7,7 @@ environment, and names of the containers' network are addresses of this machine.
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,8 @@ def run_steps(stage: str, environment: Path, directory: Path, wheels: Path) -> N
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     for step in re.findall(r"^RUN (.*)", STAGES[stage], re.M):
         command = re.sub(r"--mount=\S+ ", "", step)
-        command = command.replace("/tmp/", f"{DOCKER}/").replace("/wheels", str(wheels))
+        command = command.replace("/tmp/", f"{shlex.quote(str(DOCKER))}/")
+        command = command.replace("/wheels", shlex.quote(str(wheels)))
         subprocess.run(
             ["sh", "-euc", command],
             cwd=directory,
