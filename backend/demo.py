@@ -6,7 +6,6 @@ finds the annotations again. Whatever ends the demo ends both servers.
 
 import argparse
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from types import FrameType
 
 from backend.demo_project import ready_project
 from backend.errors import BackendError
+from backend.file_lock import try_lock
 from backend.label_studio_admin import LabelStudioAdmin
 from backend.label_studio_server import HOST, LabelStudioLogin, server_command, server_url
 from backend.service_process import (
@@ -168,13 +168,11 @@ def _only_demo_in(data_dir: Path) -> Iterator[None]:
     """Holds the directory's lock, which the system releases however this process ends."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (data_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             raise DemoError(
                 f"another demo is running with {data_dir}. Stop it (Ctrl-C in its terminal), or "
                 "start this one with another directory: make demo ARGS='--data-dir DIR'."
-            ) from None
+            )
         yield
 
 

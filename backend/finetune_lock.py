@@ -1,12 +1,12 @@
 """One training at a time per device: a lock in the data directory."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from backend.errors import TrainingRunsError
+from backend.file_lock import try_lock
 
 
 @contextlib.contextmanager
@@ -23,14 +23,12 @@ def training_lock(data_dir: Path, device: str) -> Iterator[None]:
     directory = data_dir / "finetunes"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / f".{device.replace(':', '-')}.lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             file.seek(0)
             raise TrainingRunsError(
                 f"Another training runs on the device {device} (process {file.read().strip()}). "
                 "Wait until it has ended, or stop it; it goes on where it was when started again."
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -6,7 +6,6 @@ overwrite each other's files.
 """
 
 import contextlib
-import fcntl
 import importlib
 import shutil
 import time
@@ -20,6 +19,7 @@ from redis.retry import Retry
 
 from backend.child_process import ChildProcess
 from backend.errors import BackendError
+from backend.file_lock import try_lock
 from backend.settings import Settings
 
 # sun_path of sockaddr_un has room for 104 bytes on macOS and 108 on Linux, one of them a NUL.
@@ -83,14 +83,12 @@ def _directory(data_dir: Path) -> Path:
 def _exclusive(path: Path, data_dir: Path) -> Iterator[None]:
     """Holds a lock that the system takes back when this process ends in whatever way."""
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             raise RedisServerError(
                 f"Another backend is running with the data directory {data_dir}: stop it, or give "
                 "this one another SELF1E_DATA_DIR (and PORT), or start only a further worker "
                 "(python -m backend worker)."
-            ) from None
+            )
         yield
 
 

@@ -8,7 +8,6 @@ whatever moment, the former version goes on being served. Never imports torch.
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 from backend.durable_files import sync_directory, sync_tree, write_durably
 from backend.errors import VersionError
+from backend.file_lock import try_lock
 
 _CURRENT, _LOCK = "CURRENT", ".lock"
 _ABOUT, _METRICS, _ADAPTER = "version.json", "metrics.json", "adapter"
@@ -283,7 +283,7 @@ class VersionStore:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / _LOCK).open("w") as file:
             deadline = time.monotonic() + _LOCK_SECONDS
-            while not _try_lock(file.fileno()):
+            while not try_lock(file):
                 if time.monotonic() > deadline:
                     raise VersionError(
                         f"Another process has been changing {self.directory} for "
@@ -291,14 +291,6 @@ class VersionStore:
                     )
                 time.sleep(_LOOK_SECONDS)
             yield
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _by_number(path: Path) -> tuple[str, int]:
