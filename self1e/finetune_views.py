@@ -14,7 +14,8 @@ from self1e.replay_memory import ReplayMemory
 from self1e.taught_views import PhotoLesson, lessons
 from self1e.view_store import DrawnExamples, PlannedView, RememberedView, ViewStore, plan_view
 
-_REMEMBERED_ANSWERS = 24  # kept with each remembered view, of which there is one only
+# Kept with each remembered view: there is one of each photo, and few prompts fit something in it.
+_REMEMBERED_ANSWERS = 64
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,16 @@ from tqdm import tqdm
 
 from self1e.losses import TARGET_SHORT_SIDE
 from self1e.model import Self1eModel
+from self1e.predictor import presence
 from self1e.prompt import ANSWER, PromptEncoder
 from self1e.replay import draw, soft_targets
 from self1e.replay_memory import GRID, ReplayMemory
 from self1e.taught_views import PhotoLesson, make_view
 from self1e.training import TrainingExample
+
+_AT_ONCE = 16  # prompts in a pass
+_SHOWN = 0.5
+"""How clearly (`self1e.predictor.presence`) an answer shows something, at least."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,25 @@ class RememberedView:
     memory: ReplayMemory
     index: int
     replayed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Former answers, those first that show something.
+
+    `probabilities` are uint8 (P, h, w), 0..255; `shown` says how many show something.
+    """
+
+    prompts: tuple[str, ...]
+    probabilities: Tensor
+    shown: int
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], probabilities: Tensor) -> "_Answers":
+        """Brings answers into that order."""
+        shows = [presence(each / 255) >= _SHOWN for each in probabilities]
+        order = sorted(range(len(prompts)), key=lambda at: not shows[at])
+        return cls(tuple(prompts[at] for at in order), probabilities[order], sum(shows))
 
 
 class ViewStore(Dataset[TrainingExample]):
@@ -118,16 +142,20 @@ class ViewStore(Dataset[TrainingExample]):
             index: of the view.
             rng: draws the prompts; None asks for all that is taught and nothing else.
             taught: at most this many prompts with a truth.
-            replayed: at most this many with a former answer.
+            replayed: at most this many with a former answer, half of them such that show
+                something, as far as there are any: most prompts fit nothing in most photos, and a
+                model that only hears of those learns to see nothing.
         """
         with safe_open(self._path(index), framework="pt") as file:
             about = json.loads(file.metadata()["view"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         asked = list(range(len(about["prompts"])))
         if rng is not None:
-            known = about["known"]
+            known, shown = about["known"], about["known"] + about["shown"]
             asked = _draw(range(known), taught, rng)
-            asked += _draw(range(known, len(about["prompts"])), replayed, rng)
+            seen = _draw(range(known, shown), (replayed + 1) // 2, rng)
+            others = range(shown, len(about["prompts"]))
+            asked += seen + _draw(others, replayed - len(seen), rng)
         else:
             asked = asked[: about["known"]]
         return TrainingExample(
@@ -155,37 +183,36 @@ class ViewStore(Dataset[TrainingExample]):
             augment=planned.number > 0,
         )
         vision = model.encode_vision(view.pixel_values.to(model.device, model.dtype))
-        masks = view.masks
-        if planned.replayed:
-            size = (view.counted.shape[0], view.counted.shape[1])
-            former = self._former_answers(model, view.grid, size, vision, planned.replayed)
-            masks = torch.cat([masks, former])
+        size = (view.counted.shape[0], view.counted.shape[1])
+        former = self._former_answers(model, view.grid, size, vision, planned.replayed)
         tiles = vision if self._keep_vision else view.pixel_values
         _write_file(
             self._path(index),
             {
                 "tiles": tiles.to("cpu", torch.float16),
-                "masks": masks,
+                "masks": torch.cat([view.masks, former.probabilities]),
                 "counted": view.counted,
             },
             {
                 "grid": view.grid,
-                "prompts": [*view.prompts, *planned.replayed],
+                "prompts": [*view.prompts, *former.prompts],
                 "known": len(view.prompts),
+                "shown": former.shown,
             },
         )
 
     def _write_remembered(self, index: int, planned: RememberedView, model: Self1eModel) -> None:
         vision = planned.memory.vision(planned.index).to(model.device, model.dtype)
         size = (TARGET_SHORT_SIDE, TARGET_SHORT_SIDE)
+        former = self._former_answers(model, GRID, size, vision, planned.replayed)
         _write_file(
             self._path(index),
             {
                 "tiles": vision.to("cpu", torch.float16),
-                "masks": self._former_answers(model, GRID, size, vision, planned.replayed),
+                "masks": former.probabilities,
                 "counted": torch.ones(size, dtype=torch.bool),
             },
-            {"grid": GRID, "prompts": planned.replayed, "known": 0},
+            {"grid": GRID, "prompts": former.prompts, "known": 0, "shown": former.shown},
         )
 
     def _former_answers(
@@ -195,16 +222,22 @@ class ViewStore(Dataset[TrainingExample]):
         size: tuple[int, int],
         vision: Tensor,
         prompts: Sequence[str],
-    ) -> Tensor:
-        """Probabilities uint8 (P, *size), 0..255."""
-        batch = self._encoder.encode(prompts, grid[0] * grid[1])
-        rows = torch.zeros(len(prompts), dtype=torch.int64, device=vision.device)
-        output = model.segment(
-            [model.project(vision, grid).select(rows)],
-            batch.input_ids.to(vision.device),
-            batch.attention_mask.to(vision.device),
-        )
-        return soft_targets(output.masks[0].final, size).cpu()
+    ) -> "_Answers":
+        """What the model answers before it is trained, at a size (height, width)."""
+        if not prompts:
+            return _Answers((), torch.zeros(0, *size, dtype=torch.uint8), 0)
+        features, targets = model.project(vision, grid), []
+        for start in range(0, len(prompts), _AT_ONCE):
+            asked = prompts[start : start + _AT_ONCE]
+            batch = self._encoder.encode(asked, grid[0] * grid[1])
+            rows = torch.zeros(len(asked), dtype=torch.int64, device=vision.device)
+            output = model.segment(
+                [features.select(rows)],
+                batch.input_ids.to(vision.device),
+                batch.attention_mask.to(vision.device),
+            )
+            targets.append(soft_targets(output.masks[0].final, size).cpu())
+        return _Answers.of(prompts, torch.cat(targets))
 
     def _path(self, index: int) -> Path:
         return self._directory / f"view-{index:05}.safetensors"
