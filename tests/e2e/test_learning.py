@@ -35,7 +35,7 @@ from tests.e2e.editor import (
 )
 
 TAUGHT, ASIDE = range(16), 16
-STEPS = 60
+STEPS = 100
 LEAD_SECONDS = 20.0
 SWAP_SECONDS = 60.0
 
