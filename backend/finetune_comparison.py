@@ -47,7 +47,7 @@ class Candidate:
         """For the command line."""
         truth_known = self.compared.measure == "truth"
         return [
-            f"of the change {self.kept_share:.0%} are kept:",
+            f"with {self.kept_share:.0%} of the change:",
             comparison_line("held-out photos", self.compared.held_out),
             comparison_line(
                 "replay samples" if truth_known else "not taught", self.compared.general

@@ -44,4 +44,4 @@ def test_less_of_the_change_is_kept_until_it_passes(
     assert [line for line in said if line.startswith("gate: ")] == [
         f"gate: {verdict}" for verdict in verdicts
     ]
-    assert said[0] == "of the change 90% are kept:"
+    assert said[0] == "with 90% of the change:"
