@@ -7,12 +7,13 @@ from pathlib import Path
 from accelerate import PartialState
 
 from self1e.dataset import SegmentationSample
+from self1e.drawn_examples import DrawnExamples
 from self1e.finetune_recipe import FinetuneRecipe
 from self1e.predictor import Predictor
 from self1e.replay import SAMPLE_PHOTOS, draw, replay_prompts
 from self1e.replay_memory import ReplayMemory
 from self1e.taught_views import PhotoLesson, lessons
-from self1e.view_store import DrawnExamples, PlannedView, RememberedView, ViewStore, plan_view
+from self1e.view_store import PlannedView, RememberedView, ViewStore, plan_view
 
 # Kept with each remembered view: there is one of each photo, and few prompts fit something in it.
 _REMEMBERED_ANSWERS = 64

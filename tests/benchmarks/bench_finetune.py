@@ -25,6 +25,7 @@ import torch
 
 from self1e.checkpoint import CheckpointError, load_predictor
 from self1e.dataset import SegmentationSample
+from self1e.drawn_examples import DrawnExamples
 from self1e.finetune_recipe import FinetuneRecipe
 from self1e.finetune_views import FinetuneData
 from self1e.finetuning import finetune
@@ -32,7 +33,7 @@ from self1e.hub import find_checkpoint
 from self1e.predictor import Predictor
 from self1e.taught_views import lessons
 from self1e.training import Collator
-from self1e.view_store import DrawnExamples, PlannedView, ViewStore
+from self1e.view_store import PlannedView, ViewStore
 from tests.taught_photos import write_samples
 
 STEPS: Mapping[str, int] = {"kept": 12, "computed": 6, "full": 5}
