@@ -80,7 +80,7 @@ class FinetuneRecipe:
             "learning_rate": 1e-3 if small else 1e-4,
             # As much is taught, and twice as much of what is remembered is replayed.
             **({"steps": 450, "replay_share": 0.4} if remembers else {}),
-            "kept_shares": (0.9, 0.75, 0.6) if small else (1.0,),
+            "kept_shares": (0.85, 0.75, 0.65) if small else (1.0,),
             "prompt_tokens": small,
             "keep_vision": not vision,
             "bf16": model.dtype != torch.float32 or bfloat16_pays(model.device.type),
