@@ -222,7 +222,7 @@ class ViewStore(Dataset[TrainingExample]):
         size: tuple[int, int],
         vision: Tensor,
         prompts: Sequence[str],
-    ) -> "_Answers":
+    ) -> _Answers:
         """What the model answers before it is trained, at a size (height, width)."""
         if not prompts:
             return _Answers((), torch.zeros(0, *size, dtype=torch.uint8), 0)

@@ -101,6 +101,11 @@ def test_files_that_are_copied_exist_and_are_sent_to_the_engine() -> None:
     assert all((ROOT / path).exists() for path in sent)
 
 
+def test_the_web_image_can_be_reached_with_and_without_the_compose_file() -> None:
+    (host,) = re.findall(r"^ENV HOST=(\S+)", STAGES["web"], re.M)
+    assert host == COMPOSE["services"]["web"]["environment"]["HOST"] == "0.0.0.0"
+
+
 @pytest.mark.parametrize("stage", ["web", "worker"])
 def test_images_do_not_run_as_root(stage: str) -> None:
     assert re.findall(r"^USER (\S+)", STAGES[stage], re.M) == re.findall(
@@ -173,5 +178,6 @@ def test_the_web_process_needs_nothing_but_its_requirements(tmp_path: Path) -> N
 
 def test_health_is_asked_of_what_runs() -> None:
     for stage in ("web", "worker"):
+        assert image_command(stage, "CMD") == [stage]
         check = image_command(stage, "HEALTHCHECK")
         assert check == [*service_command(stage), "--check"]

@@ -198,6 +198,8 @@ def test_the_compose_file_brings_up_what_the_doctor_finds_well(
         stack.callback(containers.start_redis().stop, 10)
         wait_until("redis", containers.is_redis_healthy, directory)
         running = {}
+        for service in ("web", "worker"):
+            assert not containers.is_healthy(service)
         for service in built:
             running[service] = containers.start(service)
             stack.callback(running[service].stop, 10)
