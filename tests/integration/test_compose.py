@@ -12,8 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +23,6 @@ from backend.child_process import ChildProcess
 from backend.redis_server import redis_program
 from backend.service_process import free_port
 from tests.conftest import (
-    BACKEND_START_SECONDS,
     ROOT,
     ProjectCreator,
     RunningLabelStudio,
@@ -42,6 +39,7 @@ from tests.docker_files import (
     service_environment,
 )
 from tests.tiny_model import write_tiny_model
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -161,6 +159,10 @@ class Containers:
             check=False,
         )
 
+    def logs(self) -> str:
+        """What the services have written."""
+        return "\n".join(log.read_text() for log in self.directory.glob("*.log"))
+
     def is_redis_healthy(self) -> bool:
         """By the compose file's own check."""
         kind, program, *words = COMPOSE["services"]["redis"]["healthcheck"]["test"]
@@ -173,16 +175,6 @@ class Containers:
         return self.run(service, image_command(service, "HEALTHCHECK")).returncode == 0
 
 
-def wait_until(what: str, is_so: Callable[[], bool], directory: Path) -> None:
-    """Waits, and shows the logs if it is in vain."""
-    deadline = time.monotonic() + BACKEND_START_SECONDS
-    while not is_so():
-        if time.monotonic() > deadline:
-            logs = "\n".join(log.read_text() for log in directory.glob("*.log"))
-            pytest.fail(f"{what} took too long:\n{logs}")
-        time.sleep(0.5)
-
-
 @pytest.fixture
 def containers(tmp_path: Path, label_studio: RunningLabelStudio, web_python: Path) -> Containers:
     return Containers(tmp_path, label_studio, web_python)
@@ -191,12 +183,12 @@ def containers(tmp_path: Path, label_studio: RunningLabelStudio, web_python: Pat
 def test_the_compose_file_brings_up_what_the_doctor_finds_well(
     containers: Containers, create_project: ProjectCreator
 ) -> None:
-    directory, settings = containers.directory, containers.secrets
+    settings = containers.secrets
     built = [name for name, each in COMPOSE["services"].items() if "build" in each]
     with ExitStack() as stack:
         assert not containers.is_redis_healthy()
         stack.callback(containers.start_redis().stop, 10)
-        wait_until("redis", containers.is_redis_healthy, directory)
+        wait_until(containers.is_redis_healthy, failure=containers.logs)
         running = {}
         for service in ("web", "worker"):
             assert not containers.is_healthy(service)
@@ -204,7 +196,7 @@ def test_the_compose_file_brings_up_what_the_doctor_finds_well(
             running[service] = containers.start(service)
             stack.callback(running[service].stop, 10)
         for service in ("web", "worker"):
-            wait_until(service, partial(containers.is_healthy, service), directory)
+            wait_until(partial(containers.is_healthy, service), failure=containers.logs)
         project = create_project(LABEL_CONFIG)
         containers.label_studio.admin.connect_backend(
             project,
@@ -213,9 +205,8 @@ def test_the_compose_file_brings_up_what_the_doctor_finds_well(
         )
         doctor = [sys.executable, *containers.here(DOCTOR).split()]
         wait_until(
-            "the model",
             lambda: " is ready: compose-model" in containers.run("worker", doctor).stdout,
-            directory,
+            failure=containers.logs,
         )
         found = containers.run("worker", doctor)
         assert found.returncode == 0, found.stdout

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +19,7 @@ from backend.settings import Settings
 from tests.conftest import RunningLabelStudio
 from tests.integration.conftest import Hold, StartWorker
 from tests.integration.scripted_worker import VERSION
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -91,14 +90,6 @@ class Web:
         except requests.RequestException:
             return False
         return bool(health["model_version"] == VERSION)
-
-
-def wait_until(condition: Any, seconds: float = 120) -> None:
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.2)
 
 
 @pytest.fixture

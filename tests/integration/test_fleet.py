@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -30,6 +29,7 @@ from backend.settings import Settings
 from backend.worker_board import read_workers
 from tests.contract.scene import scene
 from tests.tiny_model import write_tiny_model
+from tests.waiting import wait_until
 from tests.web_server import Reply, Request, web_server
 
 pytestmark = pytest.mark.timeout(300)
@@ -179,14 +179,6 @@ def webs(tmp_path: Path, start_fleet: Callable[..., Fleet], queue: JobQueue) -> 
     for web in webs:
         wait_until(partial(knows_of_workers, web))
     return webs
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.1)
 
 
 def ready_workers(queue: JobQueue) -> int:

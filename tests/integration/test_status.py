@@ -4,9 +4,8 @@ import base64
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from backend.worker_board import (
 )
 from tests.integration.conftest import Hold, StartWorker, job
 from tests.integration.scripted_worker import VERSION
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -35,14 +35,6 @@ pytestmark = pytest.mark.timeout(90)
 def client(settings: Settings, queue: JobQueue) -> Iterator[TestClient]:
     with TestClient(create_app(settings, queue)) as client:
         yield client
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
 
 
 def metric(client: TestClient, name: str, **labels: str) -> float:
@@ -87,7 +79,7 @@ def test_what_became_of_jobs_is_told_with_times_and_reasons(
     jobs = [job("fail"), signed]
     queue.put(jobs, "interactive")
     queue.wait([each.id for each in jobs], 30)
-    wait_for(lambda: len(recent_jobs(queue)) == 2)
+    wait_until(lambda: len(recent_jobs(queue)) == 2, 30)
     status = client.get("/jobs").json()
     good, failed = status["recent"]
     assert status["failures"] == [failed]
@@ -140,7 +132,7 @@ def test_a_killed_worker_is_away_and_the_job_that_killed_two_is_a_failure(
         start_worker()
         os.kill(hold.wait_until_begun(), signal.SIGKILL)
     survivor = start_worker()
-    wait_for(lambda: bool(recent_failures(queue)))
+    wait_until(lambda: bool(recent_failures(queue)), 30)
     (failure,) = recent_failures(queue)
     assert failure.queue == "batch"
     assert "Two workers in a row died" in failure.reason
@@ -149,7 +141,7 @@ def test_a_killed_worker_is_away_and_the_job_that_killed_two_is_a_failure(
         return {each["pid"]: each["state"] for each in client.get("/jobs").json()["workers"]}
 
     # Redis counts in whole seconds: the last of them may be missed a moment after its job.
-    wait_for(lambda: sorted(states().values()) == ["away", "away", "ready"])
+    wait_until(lambda: sorted(states().values()) == ["away", "away", "ready"], 30)
     assert states()[survivor.pid] == "ready"
     assert metric(client, "self1e_workers", state="away") == 2
 
@@ -158,7 +150,7 @@ def test_a_worker_that_stops_in_order_is_not_missed(
     queue: JobQueue, start_worker: StartWorker
 ) -> None:
     worker = start_worker()
-    wait_for(lambda: bool(read_workers(queue)))
+    wait_until(lambda: bool(read_workers(queue)), 30)
     worker.terminate()
     assert worker.wait(20) == 0
     assert read_workers(queue) == []
@@ -167,7 +159,7 @@ def test_a_worker_that_stops_in_order_is_not_missed(
 def test_a_worker_that_loads_says_so_until_it_has_loaded(queue: JobQueue) -> None:
     record = WorkerRecord.of_this_process("worker-1", "auto")
     with announced(queue, record):
-        wait_for(lambda: bool(read_workers(queue)))
+        wait_until(lambda: bool(read_workers(queue)), 30)
         assert read_workers(queue) == [record]
         assert record.state == "loading"
         assert queue.serving() is None
